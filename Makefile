@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: help demo ui test lint bench clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## the whole graph on the embedded corpus: index, shards, training, samples, report
+	$(BIN)/music-assets demo
+
+ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; Ctrl-C ends them
+	$(BIN)/music-assets ui
+
+test: .venv/installed ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/installed ## every benchmark, ours beside its baseline
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the virtual environment, not your data
+	rm -rf .venv

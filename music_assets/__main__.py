@@ -1,0 +1,5 @@
+"""``python -m music_assets``: the command line."""
+
+from music_assets.cli import main
+
+main()

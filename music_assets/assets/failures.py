@@ -1,0 +1,51 @@
+"""Errors as users meet them: one sentence, and no trainer that outlives its run."""
+
+import functools
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import ParamSpec, TypeVar
+
+import dagster as dg
+
+from music_assets.paths import DataPaths, DiskFull, require_room
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:
+    """Show an error that tells the user what to do as the run's failure, without a retry that would meet it again."""
+
+    @functools.wraps(asset)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return asset(*args, **kwargs)
+        except (ValueError, FileNotFoundError, DiskFull) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except Exception as error:
+            try:
+                require_room(DataPaths.from_environment().root, error)
+            except DiskFull as full:
+                raise dg.Failure(str(full), allow_retries=False) from error
+            raise
+
+    return wrapped
+
+
+def end_with_parent() -> None:
+    """End this step's process when the run's process dies, so that no orphan trains on.
+
+    A killed run worker leaves its step processes behind; the retry would then compete with them for the device.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,202 @@
+"""model: token shards to a trained network."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from music_assets.assets.failures import clear_failures, end_with_parent
+from music_assets.assets.metadata import curve, table
+from music_assets.assets.tokens import token_shards
+from music_assets.models.config import NetworkConfig
+from music_assets.partitions import GENRES, architectures
+from music_assets.paths import DataPaths
+from music_assets.resources import Data, Links, latest
+from music_assets.tokens.shards import Shard, read_shard, stored_hash
+from music_assets.tokens.transposition import TRANSPOSITIONS
+from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.config import TrainingConfig
+from music_assets.training.runs import (
+    CheckpointError,
+    CheckpointFacts,
+    champion,
+    read_facts,
+    remove_old_runs,
+    require_champion,
+)
+
+if TYPE_CHECKING:
+    from music_assets.training.loop import TrainingProgress
+
+LOG_SECONDS = 20
+"""Between two lines of progress, validations aside."""
+
+
+class CheckpointConfig(dg.Config, TrainingConfig):
+    pass
+
+
+@dg.asset(
+    group_name="model",
+    kinds={"torch", "mlflow"},
+    partitions_def=architectures,
+    deps=[dg.AssetDep(token_shards, partition_mapping=dg.AllPartitionMapping())],
+    pool="gpu",
+    retry_policy=dg.RetryPolicy(max_retries=2),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "loss_finite_and_falling",
+            asset="checkpoint",
+            description="The training loss is a finite number and lower at the end than at the beginning.",
+        )
+    ],
+)
+@clear_failures
+def checkpoint(
+    context: dg.AssetExecutionContext, config: CheckpointConfig, data: Data, links: Links
+) -> dg.MaterializeResult:
+    """A network trained on the shards of every genre, with its curves, settings and data in MLflow.
+
+    A training whose run was killed and is retried goes on where it was last saved. The result becomes the
+    architecture's `champion`, which samples and reports use, only if it is better than the one before on the same
+    validation pieces.
+    """
+    from music_assets.training.champion import challenge
+    from music_assets.training.loop import train
+    from music_assets.training.precision import choose_device
+    from music_assets.training.tracking import Tracking, model_name
+
+    end_with_parent()
+    paths, architecture = data.paths, context.partition_key
+    settings = TrainingConfig.model_validate(config.model_dump())
+    folder = paths.checkpoints(architecture)
+    # The first run of a chain of retries names the folder, so that each goes on where the last one was killed.
+    run_name = context.run.root_run_id or context.run.run_id
+    shards = _shards(context, paths)
+    vocabulary = _vocabulary(folder, {shard.genre for shard in shards})
+    tracking = Tracking(paths)
+    tags = {
+        "dagster.run_id": context.run.run_id,
+        "dagster.root_run_id": run_name,
+        "dagster.asset_key": context.asset_key.to_user_string(),
+        "dagster.run_url": links.dagster_run_url(context.run.run_id),
+    }
+    losses: list[tuple[int, float]] = []
+    logged = time.monotonic()
+    with tracking.run(architecture, settings.preset, tags) as tracked:
+        tracked.log_settings(training=settings.model_dump())
+        context.log.info(f"MLflow: {links.mlflow_run_url(tracked.experiment_id, tracked.id)}")
+
+        def report(progress: "TrainingProgress") -> None:
+            tracked.report(progress)
+            losses.append((progress.tokens, progress.loss))
+            nonlocal logged
+            if progress.score or time.monotonic() - logged > LOG_SECONDS:
+                logged = time.monotonic()
+                context.log.info(_line(progress))
+
+        result = train(
+            architecture,
+            settings,
+            shards,
+            folder / run_name,
+            vocabulary=vocabulary,
+            report=report,
+            mlflow_run_id=tracked.id,
+        )
+        network = NetworkConfig.model_validate_json((result.best / "config.json").read_bytes())
+        tracked.log_settings(network=network.model_dump())
+        tracked.log_shards(result.facts.shards)
+        decision = challenge(folder, result.best, result.validation, choose_device(settings.device))
+        version = tracked.register(result.best, decision)
+    remove_old_runs(folder)
+    context.log.info(decision.reason)
+    winner = read_facts(require_champion(folder))
+    falling = result.first_loss is not None and result.last_loss is not None and result.last_loss < result.first_loss
+    return dg.MaterializeResult(
+        metadata={
+            "run": run_name,
+            "champion": winner.run,
+            "champion_genres": ", ".join(winner.genres),
+            "decision": decision.reason,
+            "bits_per_note": result.facts.bits_per_note if result.facts.bits_per_note is not None else "not measured",
+            "tokens": result.tokens,
+            "steps": result.steps,
+            "minutes": result.minutes,
+            "tokens_per_second": result.tokens / (60 * result.minutes),
+            "parameters": result.facts.parameters,
+            "loss_over_tokens": curve([tokens for tokens, _ in losses], [loss for _, loss in losses]),
+            "bits_per_note_by_genre": table(
+                {"genre": genre, "bits_per_note": bits} for genre, bits in result.facts.bits_per_note_by_genre.items()
+            ),
+            "model": f"{model_name(architecture)} version {version}",
+            "mlflow": dg.MetadataValue.url(links.mlflow_run_url(tracked.experiment_id, tracked.id)),
+            "path": dg.MetadataValue.path(result.best),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="loss_finite_and_falling",
+                passed=falling,
+                metadata={"first": result.first_loss or 0.0, "last": result.last_loss or 0.0},
+            )
+        ],
+    )
+
+
+def _line(progress: "TrainingProgress") -> str:
+    line = (
+        f"{progress.fraction:4.0%}  {progress.tokens:,} tokens, {progress.tokens_per_second:,.0f} a second, "
+        f"loss {progress.loss:.3f}"
+    )
+    return line + (f", validation {progress.score.bits_per_note:.3f} bits per note" if progress.score else "")
+
+
+def _shards(context: dg.AssetExecutionContext, paths: DataPaths) -> list[Shard]:
+    """Every stored shard of a current genre.
+
+    Raises:
+        ValueError: there is none.
+    """
+    stored = [
+        read_shard(path)
+        for genre in sorted(context.instance.get_dynamic_partitions(GENRES))
+        for transposition in TRANSPOSITIONS
+        if (path := paths.shard(genre, transposition)).exists()
+    ]
+    if not stored:
+        raise ValueError("There are no token shards to train on: materialise token_shards first.")
+    return stored
+
+
+def _vocabulary(folder: Path, genres: set[str]) -> Vocabulary:
+    """The genres in the slots that the champion gave them, new ones after those."""
+    try:
+        best = champion(folder)
+        known = Vocabulary.from_json((best / "vocabulary.json").read_text()) if best else Vocabulary()
+    except (ValueError, KeyError, FileNotFoundError):
+        known = Vocabulary()  # a champion that cannot be read any more; this training replaces it
+    return known.with_genres(sorted(genres))
+
+
+def last_training(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> CheckpointFacts | None:
+    """What the last training of an architecture says of itself; None if there is none, or its folder is gone."""
+    event = latest(instance, checkpoint.key, architecture)
+    if event is None:
+        return None
+    try:
+        return read_facts(paths.checkpoints(architecture) / event.text("run") / "best")
+    except CheckpointError:
+        return None
+
+
+def needs_training(instance: dg.DagsterInstance, paths: DataPaths, last: CheckpointFacts) -> bool:
+    """Whether a shard that the last training would read today differs from what it read."""
+    chosen = last.training["transpositions"] or list(TRANSPOSITIONS)
+    now = {
+        (genre, transposition): content
+        for genre in instance.get_dynamic_partitions(GENRES)
+        for transposition in chosen
+        if (content := stored_hash(paths.shard(genre, transposition)))
+    }
+    return now != {(shard.genre, shard.transposition): shard.hash for shard in last.shards}

@@ -1,0 +1,141 @@
+"""tokens: pieces to REMI token ids."""
+
+import dagster as dg
+import polars as pl
+
+from music_assets.assets.corpus import genre_pieces
+from music_assets.assets.failures import clear_failures
+from music_assets.assets.metadata import bars, table
+from music_assets.partitions import genre_by_transposition
+from music_assets.resources import Data, available_cores
+from music_assets.tokens.build import ShardSummary, build_shards
+from music_assets.tokens.shards import read_shard
+
+IDENTITY_SAMPLE = 20
+"""Pieces that are decoded and encoded again on every materialisation."""
+
+# What follows its inputs: once after they changed, when all are there and none is being made anew.
+after_inputs = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("after its inputs")
+
+
+@dg.asset(
+    group_name="tokens",
+    kinds={"arrow"},
+    partitions_def=genre_by_transposition,
+    deps=[genre_pieces],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=after_inputs,
+    check_specs=[
+        dg.AssetCheckSpec("ids_below_vocabulary_size", asset="token_shards", description="No id is out of range."),
+        dg.AssetCheckSpec(
+            "decode_then_encode_is_the_identity",
+            asset="token_shards",
+            description=f"{IDENTITY_SAMPLE} pieces a shard, decoded to a score and encoded again, give the same ids.",
+        ),
+    ],
+)
+@clear_failures
+def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    """Every piece of a genre as REMI token ids: one Arrow file a transposition, read by memory map.
+
+    A piece is encoded once; transposed copies are made by arithmetic on its ids, for training pieces only, with drums
+    untouched. A copy that would leave MIDI's pitch range is left out and counted. Valid and test pieces are in
+    `original` alone. `polars.scan_ipc` reads the files.
+    """
+    paths = data.paths
+    wanted: dict[str, list[str]] = {}
+    for key in context.partition_keys:
+        genre, transposition = key.split("|")
+        wanted.setdefault(genre, []).append(transposition)
+    shards: list[tuple[str, ShardSummary]] = []
+    for genre, transpositions in wanted.items():
+        summaries = build_shards(
+            _pieces(data, genre),
+            paths.raw,
+            lambda transposition, genre=genre: paths.shard(genre, transposition),
+            genre,
+            transpositions,
+            available_cores(),
+        )
+        first = summaries[0]
+        context.log.info(
+            f"{genre}: {first.encoded:,} pieces encoded, {first.reused:,} reused, "
+            f"{sum(s.rewritten for s in summaries)} of {len(summaries)} shards rewritten"
+        )
+        shards += [(genre, summary) for summary in summaries]
+    wrong_ids, not_identical = _inspect(shards)
+    failed = {piece: why for _, summary in shards for piece, why in summary.failed.items()}
+    return dg.MaterializeResult(
+        metadata={
+            "tokens": sum(s.tokens for _, s in shards),
+            "notes": sum(s.notes for _, s in shards),
+            "tokens_per_note": sum(s.tokens for _, s in shards) / max(1, sum(s.notes for _, s in shards)),
+            "pieces_encoded": sum({genre: s.encoded for genre, s in shards}.values()),
+            "pieces_reused": sum({genre: s.reused for genre, s in shards}.values()),
+            "shards_rewritten": sum(s.rewritten for _, s in shards),
+            "shards": table(
+                {
+                    "genre": genre,
+                    "transposition": s.transposition,
+                    "pieces": s.pieces,
+                    "notes": s.notes,
+                    "tokens": s.tokens,
+                    "hours": s.seconds / 3600,
+                    "left_out_of_range": s.out_of_range,
+                    "rewritten": s.rewritten,
+                }
+                for genre, s in shards
+            ),
+            "token_types": bars(_sum_types([s for _, s in shards])),
+            "failed": table({"piece": piece, "why": why} for piece, why in failed.items()),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="ids_below_vocabulary_size", passed=not wrong_ids, metadata={"ids": wrong_ids}
+            ),
+            dg.AssetCheckResult(
+                check_name="decode_then_encode_is_the_identity",
+                passed=not not_identical,
+                metadata={"pieces": ", ".join(not_identical) or "none differs"},
+            ),
+        ],
+    )
+
+
+def _pieces(data: Data, genre: str) -> pl.DataFrame:
+    path = data.paths.genre_pieces(genre)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"The pieces of {genre} are not published yet: materialise genre_pieces [{genre}] first."
+        )
+    return pl.read_parquet(path)
+
+
+def _inspect(shards: list[tuple[str, ShardSummary]]) -> tuple[int, list[str]]:
+    """Ids out of range in what was written, and pieces whose ids are not the encoding of their decoding."""
+    from music_assets.tokens.remi import decode, encode
+    from music_assets.tokens.vocabulary import Vocabulary
+
+    wrong, different = 0, []
+    for _, summary in shards:
+        shard = read_shard(summary.path)
+        wrong += int((shard.ids >= Vocabulary().size).sum())
+        step = max(1, len(shard) // IDENTITY_SAMPLE)
+        for row in range(0, len(shard), step)[:IDENTITY_SAMPLE]:
+            ids = shard.document(row)
+            if encode(decode(ids)).tolist() != ids.tolist():
+                different.append(f"{shard.piece_ids[row]} ({summary.transposition})")
+    return wrong, different
+
+
+def _sum_types(summaries: list[ShardSummary]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for summary in summaries:
+        for kind, count in summary.token_types.items():
+            total[kind] = total.get(kind, 0) + count
+    return total

@@ -1,0 +1,108 @@
+"""What happens by itself: new files are read, changed genres rewritten, shards follow, models retrain at night.
+
+    drop folder --drop_folder--> raw_midi, midi_index --changed_genres--> genre_pieces --condition--> token_shards
+    token_shards --nightly_retraining--> checkpoint --new_checkpoint--> generated_samples --condition--> reports
+
+The sensors compare states (what lies on disk, what was last materialised), so a missed tick loses nothing.
+"""
+
+import dagster as dg
+
+from music_assets.assets.corpus import genre_pieces, midi_index, raw_midi
+from music_assets.assets.generation import generated_samples
+from music_assets.assets.model import checkpoint, last_training, needs_training
+from music_assets.corpus.index import index_summary, missing_digest
+from music_assets.corpus.scan import pending
+from music_assets.partitions import GENRES, architectures
+from music_assets.paths import DataPaths
+from music_assets.resources import Data, latest
+
+SETTLE_SECONDS = 10.0
+"""A file that changed more recently may still be copied: it waits for a later tick."""
+
+_often = {"minimum_interval_seconds": 30, "default_status": dg.DefaultSensorStatus.RUNNING}
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=[raw_midi, midi_index],
+    description="Reads what is new in the drop folder and brings the index up to date.",
+)
+
+conditions = dg.AutomationConditionSensorDefinition(
+    "conditions",
+    target=dg.AssetSelection.all(),
+    description="Materialises what follows its inputs by its automation condition: token shards, and the reports.",
+    **_often,
+)
+
+
+@dg.sensor(job=ingest, **_often)
+def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
+    """Watches `data/raw` for new, changed and removed MIDI files, and the label files, and has them read once their
+    copying has ended.
+    """
+    paths = data.paths
+    changes = pending(paths.raw, paths.files, SETTLE_SECONDS)
+    if not changes.count:
+        if paths.files.exists() and (digest := missing_digest(paths.files, paths.raw, paths.labels, paths.index)):
+            return dg.RunRequest(run_key=f"index:{digest}")
+        waiting = f"; {changes.unsettled} files may still be copied" if changes.unsettled else ""
+        return dg.SkipReason(f"No change under data/raw{waiting}.")
+    return dg.RunRequest(
+        run_key=changes.digest,
+        run_config={"ops": {"raw_midi": {"config": {"settle_seconds": SETTLE_SECONDS}}}},
+        tags={"new": str(changes.new), "changed": str(changes.changed), "removed": str(changes.removed)},
+    )
+
+
+@dg.sensor(target=genre_pieces, **_often)
+def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
+    """Publishes every genre whose pieces in the index differ from those last published, and no other."""
+    if not data.paths.index.exists():
+        return dg.SkipReason("There is no index yet.")
+    summary = index_summary(data.paths.index)
+    requests = []
+    for genre in context.instance.get_dynamic_partitions(GENRES):
+        published = latest(context.instance, genre_pieces.key, genre)
+        digest = summary.rows_hash(genre)
+        if published is None or published.data_version != digest:
+            # With the event that it replaces in the key, a genre may also return to what it once was.
+            key = f"{genre}:{digest}:{published.storage_id if published else 'first'}"
+            requests.append(dg.RunRequest(run_key=key, partition_key=genre))
+    return dg.SensorResult(requests) if requests else dg.SkipReason("Every genre is published as indexed.")
+
+
+@dg.schedule(cron_schedule="0 3 * * *", target=checkpoint)
+def nightly_retraining(context: dg.ScheduleEvaluationContext, data: Data) -> list[dg.RunRequest] | dg.SkipReason:
+    """Trains again, with its last settings, every architecture that was trained before and whose shards changed."""
+    return retrainings(context.instance, data.paths) or dg.SkipReason(
+        "No shard has changed since an architecture was last trained."
+    )
+
+
+def retrainings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRequest]:
+    """The runs that :func:`nightly_retraining` asks for."""
+    return [
+        dg.RunRequest(partition_key=architecture, run_config={"ops": {"checkpoint": {"config": last.training}}})
+        for architecture in architectures.get_partition_keys()
+        for last in [last_training(instance, paths, architecture)]
+        if last is not None and needs_training(instance, paths, last)
+    ]
+
+
+@dg.sensor(target=generated_samples, **_often)
+def new_checkpoint(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Samples every genre that a new champion was trained on; a genre it has not seen waits for the next training."""
+    requests = []
+    for architecture in architectures.get_partition_keys():
+        trained = latest(context.instance, checkpoint.key, architecture)
+        if trained is None:
+            continue
+        champion = trained.text("champion")
+        for genre in trained.text("champion_genres").split(", "):
+            partition = dg.MultiPartitionKey({"architecture": architecture, "genre": genre})
+            sampled = latest(context.instance, generated_samples.key, partition)
+            if sampled is None or sampled.text("run") != champion:
+                key = f"{partition}:{champion}:{trained.storage_id}"
+                requests.append(dg.RunRequest(run_key=key, partition_key=partition))
+    return dg.SensorResult(requests) if requests else dg.SkipReason("Every champion's genres have its samples.")

@@ -1,0 +1,99 @@
+"""Native code on untrusted input, in processes that may die."""
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, TimeoutError, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TypeVar
+
+import psutil
+from pebble import ProcessExpired, ProcessPool
+
+MEMORY_BYTES = 2 << 30
+"""What a worker may map beyond what it has mapped when it starts."""
+SECONDS = 30.0
+"""Time after which a worker is killed."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In the place of a result that no worker could give: a short stable reason and one sentence."""
+
+    verdict: str
+    detail: str
+
+
+def run_isolated(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    chunk: int = 64,
+    seconds: float = SECONDS,
+) -> Iterator[tuple[Item, Result | Lost]]:
+    """Call ``function`` on every item in ``workers`` processes (default: one a core), in no order.
+
+    Items travel in chunks. A chunk whose worker died or took longer than ``seconds`` is gone through again
+    item by item, so that only the item that did it is :class:`Lost`; it also is if it ran out of memory.
+    ``function`` and the items must be picklable; an exception of ``function`` ends the run.
+    """
+    with _pool(min(workers or os.cpu_count() or 1, max(len(items), 1))) as pool:
+        for size in (chunk, 1):
+            tasks: dict[Future[list[Result | Lost]], int] = {
+                pool.schedule(_each, args=(function, items[start : start + size]), timeout=seconds): start
+                for start in range(0, len(items), size)
+            }
+            suspects: list[Item] = []
+            for task in as_completed(tasks):
+                part = items[tasks[task] : tasks.pop(task) + size]
+                try:
+                    yield from zip(part, task.result(), strict=True)
+                except TimeoutError:
+                    suspects += part
+                    lost = Lost("took too long", f"It was given up after {seconds:g} seconds.")
+                except ProcessExpired as error:
+                    suspects += part
+                    lost = Lost("crashed the parser", f"The worker process ended with code {error.exitcode}.")
+                else:
+                    continue
+                if size == 1:
+                    yield part[0], lost
+            items = suspects
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPool]:
+    # forkserver: no locks of this process's threads are copied, and a worker after a crash starts fast
+    pool = ProcessPool(workers, initializer=_limit_memory, context=get_context("forkserver"))
+    try:
+        yield pool
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
+
+
+def _limit_memory() -> None:
+    limit = psutil.Process().memory_info().vms + MEMORY_BYTES
+    # some systems do not let a process limit its address space
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Lost]:
+    return [_one(function, item) for item in items]
+
+
+def _one(function: Callable[[Item], Result], item: Item) -> Result | Lost:
+    try:
+        return function(item)
+    except MemoryError:
+        return Lost("too large", f"It needs more than {MEMORY_BYTES >> 30} GiB of memory.")

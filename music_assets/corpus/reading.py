@@ -1,0 +1,144 @@
+"""Bytes of a MIDI file to a symusic score: unwrapping, repair, and a verdict where neither helps."""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from symusic.core import ScoreTick
+
+MAXIMUM_BYTES = 16 << 20
+"""Largest file that is opened."""
+MAXIMUM_UNPACKED_BYTES = 32 << 20
+"""Largest MIDI that may come out of a gzip file."""
+
+_HEADER = b"MThd"
+_FOREIGN = {
+    b"<!DO": "a web page",
+    b"<htm": "a web page",
+    b"<HTM": "a web page",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"Fina": "a Finale score",
+    b"\x00\x05\x16\x07": "a macOS resource fork",
+}
+
+
+class BadMidi(ValueError):
+    """A file that cannot be used. ``verdict`` is a short stable reason, ``detail`` one sentence."""
+
+    def __init__(self, verdict: str, detail: str) -> None:
+        super().__init__(f"{verdict}: {detail}")
+        self.verdict = verdict
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.verdict, self.detail)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A parsed file and what had to be done to parse it (sentences, usually none)."""
+
+    score: ScoreTick
+    repairs: tuple[str, ...]
+
+
+def load_score(path: Path) -> ScoreTick:
+    """The score of a MIDI file, times in ticks.
+
+    Raises :class:`BadMidi`. The parser is native code fed with untrusted bytes: call this in a worker process
+    for files that no scan has found to be ``ok``.
+    """
+    try:
+        return read_score(load_bytes(path)).score
+    except BadMidi as error:
+        raise BadMidi(error.verdict, f"{path}: {error.detail}") from None
+
+
+def load_bytes(path: Path) -> bytes:
+    """The bytes of a file that is not larger than ``MAXIMUM_BYTES``. Raises :class:`BadMidi`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAXIMUM_BYTES + 1)
+    except FileNotFoundError as error:
+        raise BadMidi("unreadable", "There is no such file, or its name is not UTF-8: rename it.") from error
+    except OSError as error:
+        raise BadMidi("unreadable", f"The file cannot be opened ({error.strerror}).") from error
+    if len(data) > MAXIMUM_BYTES:
+        raise BadMidi("too large", f"The file has more than {MAXIMUM_BYTES >> 20} MiB.")
+    return data
+
+
+def read_score(data: bytes) -> Reading:
+    """Parse the bytes of a MIDI file, also inside gzip, a RIFF (.rmi) or a MacBinary wrapper.
+
+    Data bytes over 127 are clamped and reported as a repair. Raises :class:`BadMidi`.
+    """
+    if not data:
+        raise BadMidi("empty file", "The file has no bytes.")
+    data, repairs = _unwrap(data)
+    if not data.startswith(_HEADER):
+        kind = next((name for magic, name in _FOREIGN.items() if data.startswith(magic)), "no known wrapper")
+        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {_HEADER!r}: {kind}.")
+    if len(data) < 14:
+        raise BadMidi("truncated", "The file ends inside its header.")
+    (division,) = struct.unpack_from(">H", data, 12)
+    if division == 0 or division & 0x8000:
+        raise BadMidi("unreadable", "Time is not counted in ticks per quarter note.")
+    try:
+        return Reading(ScoreTick.from_midi(data), repairs)
+    except RuntimeError as error:
+        # symusic's words for a data byte that has its highest bit set
+        if not re.match(r"Get \w+=\d+", str(error)):
+            raise _bad_midi(error) from None
+    try:
+        score = ScoreTick.from_midi(data, sanitize_data=True)
+    except RuntimeError as error:
+        raise _bad_midi(error) from None
+    return Reading(score, (*repairs, "Data bytes over 127 were clamped."))
+
+
+def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    if data.startswith(b"\x1f\x8b"):
+        data, repairs = _unwrap(_gunzip(data))
+        return data, ("Unpacked from gzip.", *repairs)
+    if data[:4] == b"RIFF" and data[8:12] == b"RMID":
+        return _riff_data(data), ("Unwrapped from RIFF.",)
+    # MacBinary puts 128 bytes before the file, some mail gateways a few lines
+    start = data.find(_HEADER, 0, 1024)
+    if start > 0:
+        return data[start:], (f"Skipped {start} bytes before the MIDI header.",)
+    return data, ()
+
+
+def _gunzip(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(data, MAXIMUM_UNPACKED_BYTES + 1)
+    except zlib.error as error:
+        raise BadMidi("unreadable", f"The gzip data is damaged ({error}).") from None
+    if len(unpacked) > MAXIMUM_UNPACKED_BYTES:
+        raise BadMidi("too large", f"The file unpacks to more than {MAXIMUM_UNPACKED_BYTES >> 20} MiB.")
+    if not unpacker.eof:
+        raise BadMidi("truncated", "The gzip data ends too early.")
+    if unpacked.startswith(b"\x1f\x8b"):
+        raise BadMidi("not MIDI", "The file is gzip inside gzip.")
+    return unpacked
+
+
+def _riff_data(data: bytes) -> bytes:
+    position = 12
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        position += 8
+        if name == b"data":
+            return data[position : position + size]
+        position += size + size % 2
+    raise BadMidi("not MIDI", "The RIFF file has no data chunk.")
+
+
+def _bad_midi(error: RuntimeError) -> BadMidi:
+    message = str(error).removesuffix(": iostream error").removeprefix("MiniMidi: ")
+    cut = message.startswith(("Invalid chunk length", "Unexpected EOF"))
+    return BadMidi("truncated" if cut else "unreadable", f"The parser says: {message}.")

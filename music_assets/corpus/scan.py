@@ -1,0 +1,246 @@
+"""The drop folder as a table: one row a MIDI file, and only new or changed files are read."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from music_assets.corpus.isolation import Lost, run_isolated
+from music_assets.corpus.verdicts import READER_VERSION, examine
+from music_assets.paths import publish
+
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".mid.gz", ".midi.gz")
+LOOSE = "."
+"""Collection of the files that lie directly in the drop folder."""
+ROWS_IN_A_PART = 2_000
+"""Rows after which an unfinished scan saves what it has."""
+
+FILES_SCHEMA = pl.Schema(
+    {
+        "path": pl.String(),
+        "collection": pl.String(),
+        "bytes": pl.Int64(),
+        "mtime_ns": pl.Int64(),
+        "md5": pl.String(),
+        "verdict": pl.String(),
+        "detail": pl.String(),
+        "notes": pl.Int32(),
+        "drum_notes": pl.Int32(),
+        "tracks": pl.Int32(),
+        "programs": pl.List(pl.UInt8()),
+        "bars": pl.Int32(),
+        "beats": pl.Float64(),
+        "seconds": pl.Float64(),
+        "tempo": pl.Float64(),
+        "tempo_changes": pl.Int32(),
+        "time_signature": pl.String(),
+        "time_signature_changes": pl.Int32(),
+        "pitch_min": pl.Int16(),
+        "pitch_max": pl.Int16(),
+        "polyphony": pl.Float64(),
+        "velocity_levels": pl.Int16(),
+        "ticks_per_quarter": pl.Int32(),
+        "piece_id": pl.String(),
+        "content_hash": pl.String(),
+    }
+)
+"""Columns of the files table: ``path`` relative to the drop folder with ``/``, then what
+:func:`music_assets.corpus.verdicts.examine` says."""
+
+_FOUND_SCHEMA = {name: FILES_SCHEMA[name] for name in ("path", "collection", "bytes", "mtime_ns")}
+_IDENTITY = ["path", "bytes", "mtime_ns"]
+_VERSION_KEY = "reader_version"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the drop folder differs from the table of files."""
+
+    new: int
+    changed: int
+    removed: int
+    unsettled: int
+    """New and changed files that may still be copied; they count nowhere else."""
+    digest: str
+    """Another one for every other difference, also for one that comes a second time."""
+
+    @property
+    def count(self) -> int:
+        """Rows that a scan would bring up to date."""
+        return self.new + self.changed + self.removed
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """What a scan found and what it did."""
+
+    seen: int
+    read: int
+    unchanged: int
+    removed: int
+    unsettled: int
+    """Files left for a later scan because they may still be copied."""
+    verdicts: dict[str, int]
+    """Files by verdict, the most frequent first."""
+    digest: str
+    """Hash of every path, its bytes' md5 and its verdict."""
+    rewritten: bool
+
+
+def pending(raw: Path, files_table: Path, settle_seconds: float = 0.0) -> Changes:
+    """What :func:`scan` would do. Looks at names, sizes and times only."""
+    known = _load(files_table, _IDENTITY)
+    difference = _compare(raw, known, settle_seconds)
+    changed = difference.fresh.join(known, on="path", how="semi")
+    written = files_table.stat().st_mtime_ns if files_table.exists() else 0
+    rows = [*difference.fresh.iter_rows(), *difference.removed.iter_rows()]
+    return Changes(
+        new=len(difference.fresh) - len(changed),
+        changed=len(changed),
+        removed=len(difference.removed),
+        unsettled=difference.unsettled,
+        digest=hashlib.blake2b(f"{written} {rows}".encode(), digest_size=16).hexdigest(),
+    )
+
+
+def scan(
+    raw: Path,
+    files_table: Path,
+    *,
+    workers: int | None = None,
+    settle_seconds: float = 0.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScanSummary:
+    """Bring ``files_table`` (Parquet, ``FILES_SCHEMA``, sorted by path) up to date with the drop folder.
+
+    A file is unchanged if path, size and modification time are. New and changed ones are read in ``workers``
+    processes; a file that cannot be used, or that kills its reader, gets a verdict. One that was written to
+    in the last ``settle_seconds`` may still be copied: its row stays what it was. ``progress`` is called
+    with (files done, files to read). What an interrupted scan has read is kept and not read again.
+    """
+    parts = files_table.with_suffix(".parts")
+    saved = sorted(parts.glob("*.parquet"))
+    # the newest row of a path is in the last part
+    known = pl.concat([_load(file) for file in (files_table, *saved)])
+    known = known.unique("path", keep="last", maintain_order=True)
+    difference = _compare(raw, known, settle_seconds)
+    fresh, kept = difference.fresh, difference.kept
+    table, rewritten = known, bool(saved or len(fresh) or len(kept) < len(known) or not files_table.exists())
+    if rewritten:
+        rows = [kept]
+        for number, part in enumerate(_read(raw, fresh, workers, progress), start=len(saved)):
+            with publish(parts / f"{number:06d}.parquet") as target:
+                _save(part, target)
+            rows.append(part)
+        table = pl.concat(rows).sort("path")
+        with publish(files_table) as target:
+            _save(table, target)
+        shutil.rmtree(parts, ignore_errors=True)
+    verdicts = table["verdict"].value_counts().sort(["count", "verdict"], descending=[True, False])
+    return ScanSummary(
+        seen=len(table),
+        read=len(fresh),
+        unchanged=len(kept),
+        removed=len(difference.removed),
+        unsettled=difference.unsettled,
+        verdicts=dict(verdicts.iter_rows()),
+        digest=files_digest(table),
+        rewritten=rewritten,
+    )
+
+
+def files_digest(files: pl.DataFrame) -> str:
+    """Hash of what the table says of each file; modification times do not count."""
+    lines = files.select(pl.concat_str(["path", "md5", "verdict"], separator="\t", ignore_nulls=True))
+    text = "\n".join([str(READER_VERSION), *lines.to_series()])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Difference:
+    fresh: pl.DataFrame
+    """Files to read: ``_FOUND_SCHEMA``."""
+    kept: pl.DataFrame
+    """Known rows that stay."""
+    removed: pl.DataFrame
+    """Known rows whose file is gone."""
+    unsettled: int
+
+
+def _compare(raw: Path, known: pl.DataFrame, settle_seconds: float) -> _Difference:
+    found = pl.DataFrame(list(_walk(raw)), schema=_FOUND_SCHEMA, orient="row")
+    fresh = found.join(known, on=_IDENTITY, how="anti")
+    # a time in the future is a wrong clock and no copy in progress
+    age = time.time_ns() - pl.col("mtime_ns")
+    unsettled = fresh.filter((age >= 0) & (age < int(settle_seconds * 1e9)))
+    fresh = fresh.join(unsettled, on="path", how="anti")
+    return _Difference(
+        fresh=fresh,
+        kept=known.join(found, on="path", how="semi").join(fresh, on="path", how="anti"),
+        removed=known.join(found, on="path", how="anti"),
+        unsettled=len(unsettled),
+    )
+
+
+def _load(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """The rows of a table of this version, none where there is no such table."""
+    if not file.exists() or pl.read_parquet_metadata(file).get(_VERSION_KEY) != str(READER_VERSION):
+        return FILES_SCHEMA.to_frame().select(columns or pl.all())
+    return pl.read_parquet(file, columns=columns)
+
+
+def _save(table: pl.DataFrame, target: Path) -> None:
+    table.write_parquet(target, metadata={_VERSION_KEY: str(READER_VERSION)})
+
+
+def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
+    """Path, collection, size and modification time of every MIDI file, in order of path.
+
+    Links are followed; a folder that is reached twice counts once, so that a circle of links ends. A name
+    that is not UTF-8 comes with escapes: opening it then fails, and its verdict tells.
+    """
+    visited: set[tuple[int, int]] = set()
+
+    def walk(folder: str, prefix: str) -> Iterator[tuple[str, str, int, int]]:
+        with os.scandir(folder) as entries:
+            entries = sorted(entries, key=lambda entry: entry.name)
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                status = entry.stat()
+                if entry.is_dir():
+                    key = (status.st_dev, status.st_ino)
+                    if key not in visited:
+                        visited.add(key)
+                        yield from walk(entry.path, f"{prefix}{entry.name}/")
+                elif entry.name.lower().endswith(SUFFIXES):
+                    path = os.fsencode(prefix + entry.name).decode(errors="backslashreplace")
+                    yield path, path.split("/")[0] if prefix else LOOSE, status.st_size, status.st_mtime_ns
+            except OSError:
+                continue  # gone since it was listed, a dead or circular link, or not ours to read
+
+    if raw.is_dir():
+        yield from walk(str(raw), "")
+
+
+def _read(
+    raw: Path, fresh: pl.DataFrame, workers: int | None, progress: Callable[[int, int], None]
+) -> Iterator[pl.DataFrame]:
+    """Rows of the files in ``fresh``, some thousand at a time."""
+    found = {raw / row["path"]: row for row in fresh.iter_rows(named=True)}
+    rows = []
+    results = run_isolated(examine, list(found), workers=workers)
+    bar = tqdm(results, "reading MIDI", len(found), unit="file", disable=None)
+    for done, (path, result) in enumerate(bar, start=1):
+        rows.append(found[path] | (vars(result) if isinstance(result, Lost) else result))
+        progress(done, len(found))
+        if len(rows) == ROWS_IN_A_PART or done == len(found):
+            yield pl.DataFrame(rows, schema=FILES_SCHEMA)
+            rows = []

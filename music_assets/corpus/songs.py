@@ -1,0 +1,106 @@
+"""What a path says (genre, artist, title), and which files belong to one song."""
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from music_assets.corpus.taxonomy import Taxonomy, fold
+
+_SUFFIX = re.compile(r"(\.(midi?|kar|rmi|gz))+$", re.IGNORECASE)
+_VERSION = re.compile(r"\.\d{1,2}$")
+_MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_NO_NAME = {"the", "and", "a", "feat", "ft", "featuring"}
+
+
+class PathFacts(NamedTuple):
+    """What the path of a file says of its music; None where it says nothing."""
+
+    genre: str | None
+    artist: str | None
+    title: str | None
+
+
+def path_facts(path: str, taxonomy: Taxonomy) -> PathFacts:
+    """Read ``<collection>/<genre>/<artist>/<title>.mid``, ``<collection>/<artist>/<title>.mid``, ...
+
+    A folder that bears the name of a known genre is one, the inner of folder and collection first; in a tree
+    of three levels the first folder is a genre by any name. Of what is left the outermost folder is the
+    artist. Without one, a file name ``<artist> - <title>`` is taken apart. A file named by an md5 has no
+    artist or title.
+    """
+    *folders, name = path.split("/")
+    stem = _VERSION.sub("", _SUFFIX.sub("", name)).strip()
+    collection, inner = folders[:1], folders[1:]
+    hashed = _MD5.fullmatch(stem) is not None
+    genre = None
+    if inner and (genre := taxonomy.known(inner[0])):
+        inner = inner[1:]
+    elif collection and (genre := taxonomy.known(collection[0])):
+        pass
+    elif len(inner) > 1 and not hashed:
+        genre = taxonomy.slug(inner[0])
+        inner = inner[1:]
+    if hashed:
+        return PathFacts(genre, None, None)
+    artist = inner[0] if inner else None
+    if artist is None and " - " in stem:
+        artist, stem = stem.split(" - ", 1)
+    return PathFacts(genre, artist, stem or None)
+
+
+def fold_title(title: str | None) -> str:
+    """What two spellings of one title share: case, accents and punctuation left out. Empty for none."""
+    return fold(title or "")
+
+
+@lru_cache(maxsize=1 << 16)
+def fold_artist(artist: str | None) -> str:
+    """What two spellings of one artist share: the words in alphabetical order, without *the* and its like.
+
+    ``Elton John``, ``John, Elton`` and ``JOHN ELTON`` are one artist. Empty for none.
+    """
+    words = set(fold(artist or "").split())
+    return " ".join(sorted(words - _NO_NAME or words))
+
+
+def song_key(artist: str | None, title: str | None) -> str | None:
+    """The same for all files of one song; None unless both artist and title are known."""
+    folded_artist, folded_title = fold_artist(artist), fold_title(title)
+    return f"{folded_artist}/{folded_title}" if folded_artist and folded_title else None
+
+
+def group_ids(files: pl.DataFrame) -> pl.Series:
+    """The group of every row of ``files`` (``song_key``, ``piece_id``, ``content_hash``: strings or null).
+
+    Rows that share any one of the three are in one group, and so are rows linked through others. The id of a
+    group is the smallest of its song keys' hashes (of its content hashes where no file has a song key),
+    so that another version of a known song changes no id.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count, rows, nodes, size = len(files), [], [], len(files)
+    for name in ("song_key", "piece_id", "content_hash"):
+        present = files[name].is_not_null().arg_true().to_numpy()
+        codes = files[name].drop_nulls().rank("dense").to_numpy().astype(np.int64) - 1
+        rows.append(present)
+        nodes.append(size + codes)
+        size += int(codes.max(initial=-1)) + 1
+    row, node = np.concatenate(rows), np.concatenate(nodes)
+    links = coo_array((np.ones(len(row), np.int8), (row, node)), shape=(size, size))
+    component = connected_components(links, directed=False)[1][:count]
+    named = files.select(
+        pl.Series("component", component),
+        key=pl.col("song_key").map_elements(_short_hash, pl.String),
+        content="content_hash",
+    )
+    group = pl.coalesce(pl.col("key").min().over("component"), pl.col("content").min().over("component"))
+    return named.select(group.alias("group_id")).to_series()
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

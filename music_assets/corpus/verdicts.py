@@ -1,0 +1,50 @@
+"""One file to one row: its verdict, its facts. Runs in worker processes and imports nothing heavy."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from music_assets.corpus.facts import facts
+from music_assets.corpus.reading import BadMidi, load_bytes, read_score
+
+OK = "ok"
+MINIMUM_NOTES = 16
+MAXIMUM_NOTES = 500_000
+MAXIMUM_SECONDS = 3_600.0
+MAXIMUM_BARS = 5_000
+
+READER_VERSION = 1
+"""Raise it when the row of an unchanged file would change: every file is then read again."""
+
+
+def examine(path: Path) -> dict[str, Any]:
+    """``md5``, ``verdict``, ``detail`` and, where the file could be parsed, the facts of one file.
+
+    ``detail`` is empty for a file that needed no word. Never raises for a bad file.
+    """
+    row: dict[str, Any] = {"verdict": OK, "detail": ""}
+    try:
+        data = load_bytes(path)
+        row["md5"] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        reading = read_score(data)
+        row["detail"] = " ".join(reading.repairs)
+        row |= vars(facts(reading.score))
+        _require_usable(row)
+    except BadMidi as error:
+        row["verdict"] = error.verdict
+        row["detail"] = f"{row['detail']} {error.detail}".strip()
+    return row
+
+
+def _require_usable(row: dict[str, Any]) -> None:
+    notes, seconds, bars = row["notes"], row["seconds"], row["bars"]
+    if notes == 0:
+        raise BadMidi("no notes", "The file holds no note.")
+    if notes < MINIMUM_NOTES:
+        raise BadMidi("too few notes", f"The file holds {notes} notes, fewer than {MINIMUM_NOTES}.")
+    if notes > MAXIMUM_NOTES:
+        raise BadMidi("too long", f"The file holds {notes} notes, more than {MAXIMUM_NOTES}.")
+    if seconds > MAXIMUM_SECONDS:
+        raise BadMidi("too long", f"The music lasts {seconds:.0f} seconds, more than {MAXIMUM_SECONDS:.0f}.")
+    if bars > MAXIMUM_BARS:
+        raise BadMidi("too long", f"The music lasts {bars} bars, more than {MAXIMUM_BARS}.")

@@ -1,0 +1,47 @@
+"""Real against generated music, feature by feature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from music_assets.evaluation.classifier import Excerpts, generated_excerpts, real_excerpts
+from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.distances import Distance, feature_distances
+from music_assets.evaluation.pieces import Piece
+
+
+@dataclass(frozen=True)
+class FeatureComparison:
+    """Real held-out and generated excerpts of equal bars, and their distances for every genre and feature."""
+
+    real: Excerpts
+    generated: Excerpts
+    distances: Sequence[Distance]
+    bars: int
+
+
+def compare_features(real: Sequence[Piece], samples: Sequence[Piece], config: EvaluationConfig) -> FeatureComparison:
+    """Compare the beginnings of real pieces and of samples, genre by genre.
+
+    Raises:
+        ValueError: no genre has both.
+    """
+    reals = real_excerpts(real, config.excerpt_bars)
+    generated = generated_excerpts(samples, config.excerpt_bars)
+    genres = sorted(set(reals.genres.tolist()) & set(generated.genres.tolist()))
+    if not genres:
+        raise ValueError(
+            f"No genre has both samples and test pieces of {config.excerpt_bars} bars: lower excerpt_bars, or add "
+            "pieces."
+        )
+    distances = [
+        distance
+        for genre in genres
+        for distance in feature_distances(
+            genre,
+            reals.of(genre).features,
+            reals.of(genre).groups.tolist(),
+            generated.of(genre).features,
+            config,
+        )
+    ]
+    return FeatureComparison(reals, generated, distances, config.excerpt_bars)

@@ -1,0 +1,36 @@
+"""What an evaluation run may be told."""
+
+from pydantic import BaseModel, Field
+
+
+class EvaluationConfig(BaseModel):
+    """Settings of the feature statistics, the genre classifier, the copying test and the report."""
+
+    seed: int = Field(default=0, description="Seed of every resampling, split and classifier.")
+    excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
+    excerpts_per_piece: int = Field(
+        default=3,
+        ge=1,
+        description="Most excerpts from one real piece, in training the classifier and in the copying test.",
+    )
+    train_excerpts_per_genre: int = Field(
+        default=400, ge=8, description="Most training excerpts a genre gives to the genre classifier."
+    )
+    bootstrap_rounds: int = Field(default=500, ge=50, description="Resamplings behind every confidence interval.")
+    floor_rounds: int = Field(
+        default=50,
+        ge=10,
+        description="Random halvings of the real pieces behind every real-against-real floor.",
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
+    classifier_trees: int = Field(default=300, ge=10, description="Trees of the genre classifier.")
+    worst_copies: int = Field(default=10, ge=0, description="Longest shared runs that the copying report lists.")
+    players_per_genre: int = Field(default=6, ge=0, description="Samples of a genre that the report lets one hear.")
+    ngram_order: int = Field(
+        default=8, ge=1, le=16, description="Longest order tried for the n-gram beside the network."
+    )
+    ngram_tokens: int = Field(
+        default=10_000_000,
+        ge=1,
+        description="Most training tokens that the n-gram counts, to bound its memory.",
+    )

@@ -1,0 +1,180 @@
+"""Bits per note of held-out pieces, with their parts, next to an n-gram: the one likelihood that compares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.ngram import NGram
+from music_assets.evaluation.pieces import Piece
+from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
+from music_assets.training.checkpoints import Checkpoint
+from music_assets.training.scoring import token_nats
+
+ALL_GENRES = "all"
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "onset": ("Bar", "TimeSig", "Tempo", "Position", "Special"),
+    "program": ("Program",),
+    "pitch": ("Pitch",),
+    "drum pitch": ("PitchDrum",),
+    "velocity": ("Velocity",),
+    "duration": ("Duration",),
+}
+"""What a note's bits are spent on. The end mark counts as an onset: it says that no other follows."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Totals over some pieces; ``low`` and ``high`` bound bits per note."""
+
+    model: str
+    genre: str
+    pieces: int
+    notes: int
+    tokens: int
+    bits_per_note: float
+    low: float
+    high: float
+    parts: dict[str, float]  # bits per note by part; they sum to bits_per_note
+    bits_per_second: float
+    perplexity_per_token: float
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """A row a model and genre, and one a model over all genres."""
+
+    rows: list[Likelihood]
+    ngram: str  # name of the baseline
+    ngram_share: float  # of the training tokens that the baseline counted
+
+    def row(self, model: str, genre: str = ALL_GENRES) -> Likelihood:
+        """One row of the table."""
+        return next(row for row in self.rows if (row.model, row.genre) == (model, genre))
+
+
+def measure_likelihoods(
+    checkpoint: Checkpoint,
+    training: Sequence[Piece],
+    validation: Sequence[Piece],
+    held_out: Sequence[Piece],
+    config: EvaluationConfig,
+) -> Likelihoods:
+    """Score whole held-out pieces by the network and by an n-gram, on equal terms: genre given, not scored.
+
+    Both were chosen on the validation pieces, the network's checkpoint and the n-gram's order.
+
+    Raises:
+        ValueError: there is no held-out note.
+    """
+    vocabulary, genres = checkpoint.vocabulary, sorted({piece.genre for piece in held_out})
+    by_network = {
+        piece.name: nats
+        for genre in genres
+        for pieces in [[piece for piece in held_out if piece.genre == genre]]
+        for piece, nats in zip(
+            pieces,
+            token_nats(checkpoint.network, vocabulary, [piece.ids for piece in pieces], genre),
+            strict=True,
+        )
+    }
+    ngram, share = train_ngram(vocabulary, training, validation, config)
+    baseline = ngram_nats(ngram, vocabulary, held_out)
+    name = f"{ngram.order}-gram"
+    models = {
+        checkpoint.facts.architecture: by_network,
+        name: {piece.name: nats for piece, nats in zip(held_out, baseline, strict=True)},
+    }
+    return Likelihoods(
+        [
+            likelihood(model, genre, pieces, [nats[piece.name] for piece in pieces], vocabulary, config)
+            for model, nats in models.items()
+            for genre in (ALL_GENRES, *genres)
+            for pieces in [[piece for piece in held_out if genre in (ALL_GENRES, piece.genre)]]
+        ],
+        name,
+        share,
+    )
+
+
+def likelihood(
+    model: str,
+    genre: str,
+    pieces: Sequence[Piece],
+    nats: Sequence[NDArray[np.floating]],
+    vocabulary: Vocabulary,
+    config: EvaluationConfig,
+) -> Likelihood:
+    """Micro-averaged bits per note: Σ bits / Σ notes over whole pieces, from the nats of every token and end mark.
+
+    The interval is a percentile bootstrap over song groups, never over tokens or pieces of one song. One group
+    gives an interval of no width: it says nothing about others.
+
+    Raises:
+        ValueError: no piece, or no note in any.
+    """
+    notes = np.array([len(piece.notes) for piece in pieces], dtype=np.float64)
+    if notes.sum() == 0:
+        raise ValueError(f"No held-out note of {genre} to score: add pieces, so that the test split has some.")
+    bits = np.stack([_bits_by_type(piece.ids, of, vocabulary) for piece, of in zip(pieces, nats, strict=True)])
+    by_type = dict(zip(TOKEN_TYPES, bits.sum(axis=0).tolist(), strict=True))
+    _, group = np.unique([piece.group for piece in pieces], return_inverse=True)
+    group_bits, group_notes = np.bincount(group, bits.sum(axis=1)), np.bincount(group, notes)
+    draws = np.random.default_rng(config.seed).integers(
+        group_bits.size, size=(config.bootstrap_rounds, group_bits.size)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = group_bits[draws].sum(axis=1) / group_notes[draws].sum(axis=1)
+    tail = (1 - config.confidence) / 2
+    low, high = np.quantile(ratios[np.isfinite(ratios)], [tail, 1 - tail])
+    total, tokens = float(bits.sum()), sum(len(of) for of in nats)
+    return Likelihood(
+        model=model,
+        genre=genre,
+        pieces=len(pieces),
+        notes=int(notes.sum()),
+        tokens=tokens,
+        bits_per_note=total / float(notes.sum()),
+        low=float(low),
+        high=float(high),
+        parts={part: sum(by_type[name] for name in names) / float(notes.sum()) for part, names in PARTS.items()},
+        bits_per_second=total / sum(piece.seconds for piece in pieces),
+        perplexity_per_token=float(2 ** (total / tokens)),
+    )
+
+
+def _bits_by_type(ids: NDArray[np.integer], nats: NDArray[np.floating], vocabulary: Vocabulary) -> NDArray[np.float64]:
+    types = vocabulary.token_type[np.append(ids, vocabulary.eos)]
+    return np.bincount(types, weights=nats / np.log(2), minlength=len(TOKEN_TYPES)).astype(np.float64)
+
+
+def train_ngram(
+    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], config: EvaluationConfig
+) -> tuple[NGram, float]:
+    """The baseline, of the order that needs the fewest bits on the validation pieces, and the share of the training
+    tokens that it counted: ``config.ngram_tokens`` at most, whole pieces in a fixed random order, to bound memory.
+    """
+    chosen, total = [], 0
+    for index in np.random.default_rng(0).permutation(len(training)):
+        if total >= config.ngram_tokens:
+            break
+        chosen.append(_sequence(vocabulary, training[index]))
+        total += len(training[index].ids)
+    longest = NGram(config.ngram_order, vocabulary.size).fit(chosen)
+    models = [longest.shortened(order) for order in range(1, config.ngram_order + 1)]
+    if validation:
+        longest = min(models, key=lambda model: sum(nats.sum() for nats in ngram_nats(model, vocabulary, validation)))
+    return longest, total / max(1, sum(len(piece.ids) for piece in training))
+
+
+def ngram_nats(model: NGram, vocabulary: Vocabulary, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
+    """The nats of every token and end mark of each piece."""
+    scored = model.nats([_sequence(vocabulary, piece) for piece in pieces])
+    return [nats[len(vocabulary.prompt(piece.genre)) :] for nats, piece in zip(scored, pieces, strict=True)]
+
+
+def _sequence(vocabulary: Vocabulary, piece: Piece) -> NDArray[np.int64]:
+    return np.concatenate([vocabulary.prompt(piece.genre), piece.ids, [vocabulary.eos]]).astype(np.int64)

@@ -1,0 +1,49 @@
+"""Real and generated music in the one form that every measure takes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music_assets.generation.samples import SampleBatch
+from music_assets.tokens.remi import NoteArray, notes
+from music_assets.tokens.shards import Shard
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A real piece, or a sample; a sample is its own group."""
+
+    name: str  # piece id, or the sample's name
+    group: str
+    genre: str
+    ids: NDArray[np.uint16]
+    notes: NoteArray
+    seconds: float
+
+
+def real_pieces(shards: Iterable[Shard], split: str) -> list[Piece]:
+    """The pieces of a split in the `original` shards."""
+    return [
+        Piece(
+            shard.piece_ids[row],
+            shard.group_ids[row],
+            shard.genre,
+            shard.document(row),
+            notes(shard.document(row)),
+            float(shard.seconds[row]),
+        )
+        for shard in shards
+        for row in shard.where(split)
+    ]
+
+
+def sampled_pieces(batches: Iterable[SampleBatch]) -> list[Piece]:
+    """All samples, empty ones too."""
+    return [
+        Piece(name, name, batch.genre, ids, found, found.seconds)
+        for batch in batches
+        for name, ids in zip(batch.names, batch.ids, strict=True)
+        for found in [notes(ids)]
+    ]

@@ -1,0 +1,1 @@
+"""Sampling new pieces from a checkpoint."""

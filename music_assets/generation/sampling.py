@@ -1,0 +1,128 @@
+"""Drawing token sequences from a network: batched, with a key/value cache, masked by the grammar."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from music_assets.generation.config import SamplingConfig
+from music_assets.models.network import Network, State
+from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.vocabulary import Vocabulary
+
+Ending = Literal["eos", "bars", "tokens"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One sampled document, without prompt and end mark, cut at its last bar line where a limit ended it."""
+
+    ids: NDArray[np.uint16]
+    ended: Ending  # by the network's end mark, or by the limit of bars or tokens
+
+
+def keep_likeliest(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """Logits [B, V] at a temperature, with −inf for what top-k and top-p leave out.
+
+    Top-p keeps the smallest set of likeliest tokens whose probabilities reach ``top_p``: the token that crosses it
+    stays, so at least one always does (Holtzman et al. 2020). Top-k, counted first, keeps ties of the k-th.
+    """
+    logits = logits / temperature
+    if top_k:
+        kth = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    if top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probability = ordered.softmax(dim=-1)
+        before = probability.cumsum(dim=-1) - probability
+        dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)
+        logits = logits.masked_fill(dropped, -torch.inf)
+    return logits
+
+
+def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """One token id a row [B] from logits [B, V]: the smallest of exponential clocks, which needs no sync."""
+    clocks = torch.empty_like(logits).exponential_(generator=generator)
+    return (logits.softmax(dim=-1) / clocks).argmax(dim=-1)
+
+
+@torch.inference_mode()
+def sample(
+    network: Network,
+    vocabulary: Vocabulary,
+    genre: str | None,
+    config: SamplingConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Drawn]:
+    """Draw ``config.count`` documents of a genre; the same arguments on the same device give the same documents.
+
+    Args:
+        genre: None draws without a genre prompt.
+        progress: called with tokens a row so far and at most, now and then.
+
+    Raises:
+        ValueError: the vocabulary knows no such genre.
+    """
+    device = network.device
+    grammar = Grammar(lambda table: torch.as_tensor(table, device=device))
+    generator = torch.Generator(device).manual_seed(config.seed)
+    bar, eos, pad = vocabulary.ranges["Bar"].start, vocabulary.eos, vocabulary.pad
+
+    prompt = torch.tensor(vocabulary.prompt(genre), device=device).expand(config.count, -1)  # [B, P]
+    written = torch.full((config.count, config.max_tokens), pad, dtype=torch.long, device=device)
+    bars = torch.zeros(config.count, dtype=torch.long, device=device)
+    finished = torch.zeros(config.count, dtype=torch.bool, device=device)
+    full = torch.zeros_like(finished)  # ended by the limit of bars
+
+    automaton = grammar.initial_state(config.count)
+    logits, state = _prefill(network, prompt)
+    length = 0
+    while True:
+        logits = logits.float().masked_fill(~grammar.allowed(automaton), -torch.inf)
+        token = draw(keep_likeliest(logits, config.temperature, config.top_k, config.top_p), generator)
+        full |= (token == bar) & (bars == config.max_bars)
+        token = torch.where(full & ~finished, eos, token).masked_fill(finished, pad)
+        finished |= token == eos
+        bars += token == bar
+        written[:, length] = token
+        length += 1
+        if length % 64 == 0:
+            progress(length, config.max_tokens)
+        if length == config.max_tokens or bool(finished.all()):
+            break
+        automaton = grammar.advance(automaton, token)
+        if state.fits(1):
+            logits, state = _step(network, token[:, None], state)
+        else:
+            # Out of room: begin again with the prompt and the last part of what was written.
+            recent = written[:, length - network.config.context // 2 : length]
+            logits, state = _prefill(network, torch.cat([prompt, recent], dim=1))
+
+    rows = written[:, :length].cpu().numpy()
+    endings: list[Ending] = [
+        "bars" if by_bars else "eos" if done else "tokens"
+        for by_bars, done in zip(full.tolist(), finished.tolist(), strict=True)
+    ]
+    return [_drawn(row, ending, bar, eos) for row, ending in zip(rows, endings, strict=True)]
+
+
+def _prefill(network: Network, ids: Tensor) -> tuple[Tensor, State]:
+    return _step(network, ids, network.initial_state(ids.shape[0], network.config.context))
+
+
+def _step(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    logits, state = network.decode(ids, state)
+    return logits[:, -1], state
+
+
+def _drawn(row: NDArray[np.int64], ending: Ending, bar: int, eos: int) -> Drawn:
+    if ending == "tokens":
+        lines = np.flatnonzero(row == bar)
+        row = row[: lines[-1]] if lines.size > 1 else row
+    else:
+        row = row[: int(np.argmax(row == eos))]
+    return Drawn(row.astype(np.uint16), ending)

@@ -1,0 +1,81 @@
+"""What a network is made of, and the presets: `tiny` for a laptop's CPU, `small` and `base` for a GPU."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Architecture = Literal["gpt", "lstm", "gru"]
+
+
+class NetworkConfig(BaseModel):
+    """The shape of one network; with the vocabulary's size it fixes every weight's shape."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Architecture = Field(description="gpt (decoder-only transformer), lstm or gru")
+    layers: int = Field(ge=1, description="Number of layers")
+    width: int = Field(ge=8, description="Size of a token's vector inside the network")
+    heads: int = Field(1, ge=1, description="Attention heads (gpt only)")
+    embedding: int | None = Field(
+        None, ge=1, description="Size of a token's embedding where it differs from width (lstm, gru)"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of activations dropped between layers")
+    context: int = Field(512, ge=8, description="Tokens that the network is trained to look at, prompt included")
+    tied: bool = Field(False, description="Whether input embedding and output layer share their weights")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.architecture == "gpt" and self.width % (2 * self.heads):
+            raise ValueError(
+                f"width {self.width} over {self.heads} heads leaves no even head size: choose a multiple of "
+                f"{2 * self.heads}."
+            )
+        if self.architecture == "gpt" and self.embedding is not None:
+            raise ValueError("embedding applies to lstm and gru only: a gpt embeds tokens in its full width.")
+        if self.tied and self.embedding not in (None, self.width):
+            raise ValueError(
+                f"tied weights need embedding and width to be equal, not {self.embedding} and {self.width}."
+            )
+        return self
+
+
+def _gpt(layers: int, width: int, heads: int, **other: Any) -> NetworkConfig:
+    return NetworkConfig(architecture="gpt", layers=layers, width=width, heads=heads, **other)
+
+
+def _recurrent(architecture: Architecture) -> dict[str, NetworkConfig]:
+    def network(layers: int, width: int, **other: Any) -> NetworkConfig:
+        return NetworkConfig(architecture=architecture, layers=layers, width=width, **other)
+
+    return {
+        "tiny": network(2, 384, embedding=192, context=256),
+        "small": network(3, 896, embedding=512, dropout=0.1),
+        "base": network(3, 1664, embedding=768, dropout=0.2),
+        "note-rnn": network(2, 256, embedding=128, dropout=0.3),
+        "violin-lstm": network(3, 256, embedding=256, dropout=0.3),
+    }
+
+
+PRESETS: dict[str, dict[str, NetworkConfig]] = {
+    "gpt": {
+        "tiny": _gpt(4, 192, 3, context=256),
+        "small": _gpt(8, 384, 6, context=1024, dropout=0.1),
+        "base": _gpt(12, 512, 8, context=2048, dropout=0.1),
+    },
+    "lstm": _recurrent("lstm"),
+    "gru": _recurrent("gru"),
+}
+
+
+def network_config(architecture: str, preset: str = "tiny", overrides: dict[str, Any] | None = None) -> NetworkConfig:
+    """The preset with some of its fields replaced.
+
+    Raises:
+        ValueError: unknown architecture, preset or field, or a value that does not fit.
+    """
+    if architecture not in PRESETS:
+        raise ValueError(f"No architecture {architecture!r}: choose one of {', '.join(PRESETS)}.")
+    if preset not in PRESETS[architecture]:
+        choices = ", ".join(PRESETS[architecture])
+        raise ValueError(f"No preset {preset!r} for {architecture}: choose one of {choices}.")
+    return NetworkConfig.model_validate(PRESETS[architecture][preset].model_dump() | (overrides or {}))

@@ -1,0 +1,72 @@
+"""The interface that every network has."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from music_assets.models.config import NetworkConfig
+
+
+@dataclass
+class State:
+    """What a network remembers of the tokens decoded so far; ``tensors`` have the batch as dimension 1."""
+
+    tensors: tuple[Tensor, ...]
+    length: int
+    capacity: int | None  # tokens; None: without limit
+
+    def fits(self, tokens: int) -> bool:
+        """Whether so many more tokens can be decoded."""
+        return self.capacity is None or self.length + tokens <= self.capacity
+
+
+class CapacityExceeded(ValueError):
+    """More tokens were decoded than the state has room for."""
+
+
+class Network(nn.Module, ABC):
+    """Predicts the next token of each row.
+
+    Decoding a row in pieces of any size gives the logits of one ``forward``.
+    """
+
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> Tensor:
+        """``ids`` int64[B, T] to logits [B, T, V]."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, capacity: int) -> State:
+        """An empty state for ``batch`` rows of up to ``capacity`` tokens; call it under the same autocast."""
+
+    @abstractmethod
+    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """The next ``ids`` int64[B, t] of each row (t = 1 or a prompt) to logits [B, t, V] and the new state.
+
+        The state given is used up: it may share memory with the one returned. No gradient flows.
+
+        Raises:
+            CapacityExceeded: the tokens do not fit the state.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained weights; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _state_dtype(self) -> torch.dtype:
+        kind = self.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32

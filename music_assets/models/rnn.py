@@ -1,0 +1,39 @@
+"""Recurrent network: embedding, LSTM or GRU layers, output layer."""
+
+import torch
+from torch import Tensor, nn
+
+from music_assets.models.config import NetworkConfig
+from music_assets.models.network import Network, State
+
+
+class RNN(Network):
+    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
+        super().__init__(config, vocab_size)
+        embedding = config.embedding or config.width
+        between_layers = config.dropout if config.layers > 1 else 0.0
+        cell = nn.LSTM if config.architecture == "lstm" else nn.GRU
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.cells = cell(embedding, config.width, config.layers, batch_first=True, dropout=between_layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.width, vocab_size, bias=False)
+        nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+        if config.tied:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        output, _ = self.cells(self.embedding(ids))  # [B, T, W]
+        return self.head(self.dropout(output))  # [B, T, V]
+
+    def initial_state(self, batch: int, capacity: int) -> State:
+        """A recurrent state has one size for any number of tokens: ``capacity`` is not a limit."""
+        shape = (self.config.layers, batch, self.config.width)  # [L, B, W]
+        parts = 2 if self.config.architecture == "lstm" else 1
+        return State(tuple(torch.zeros(shape, device=self.device) for _ in range(parts)), 0, None)
+
+    @torch.no_grad()
+    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        memory = state.tensors if self.config.architecture == "lstm" else state.tensors[0]
+        output, memory = self.cells(self.embedding(ids), memory)
+        tensors = memory if self.config.architecture == "lstm" else (memory,)
+        return self.head(self.dropout(output)), State(tensors, state.length + ids.shape[1], None)

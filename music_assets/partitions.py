@@ -1,0 +1,16 @@
+"""How the graph is cut: by genre, by transposition, by architecture."""
+
+import dagster as dg
+
+from music_assets.models.config import PRESETS
+from music_assets.tokens.transposition import TRANSPOSITIONS
+
+# Genres come and go with the user's files: `midi_index` adds one once it has enough pieces. None is ever removed,
+# because Dagster cannot forget a dynamic partition safely; a genre without pieces just stays empty.
+GENRES = "genre"
+genres = dg.DynamicPartitionsDefinition(name=GENRES)
+transpositions = dg.StaticPartitionsDefinition(list(TRANSPOSITIONS))
+architectures = dg.StaticPartitionsDefinition(list(PRESETS))
+
+genre_by_transposition = dg.MultiPartitionsDefinition({"genre": genres, "transposition": transpositions})
+genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectures, "genre": genres})

@@ -1,0 +1,128 @@
+"""Where everything lies. No other module joins path strings."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """The layout under one data folder."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> "DataPaths":
+        """The folder named by ``MUSIC_ASSETS_DATA``, or ``data`` in the working directory; always absolute."""
+        return cls(Path(os.environ.get("MUSIC_ASSETS_DATA", "data")).resolve())
+
+    @property
+    def raw(self) -> Path:
+        """Drop folder: one sub-folder a collection."""
+        return self.root / "raw"
+
+    @property
+    def labels(self) -> Path:
+        """Label files that belong to no single collection, such as the Lakh md5 map."""
+        return self.root / "labels"
+
+    @property
+    def files(self) -> Path:
+        """One row a MIDI file with its verdict and musical facts (Parquet)."""
+        return self.root / "index" / "files.parquet"
+
+    @property
+    def index(self) -> Path:
+        """The corpus index (DuckDB)."""
+        return self.root / "index" / "midi_index.duckdb"
+
+    def genre_pieces(self, genre: str) -> Path:
+        """The pieces of one genre (Parquet)."""
+        return self.root / "index" / "genre_pieces" / f"{genre}.parquet"
+
+    def shard(self, genre: str, transposition: str) -> Path:
+        """The token ids of one genre at one transposition (Arrow IPC)."""
+        return self.root / "tokens" / genre / f"{transposition}.arrow"
+
+    def checkpoints(self, architecture: str) -> Path:
+        """Folder of one architecture's checkpoints."""
+        return self.root / "checkpoints" / architecture
+
+    def samples(self, architecture: str, genre: str) -> Path:
+        """Folder of generated samples."""
+        return self.root / "samples" / architecture / genre
+
+    def evaluation(self, architecture: str) -> Path:
+        """Folder of one architecture's evaluation results and its ``report.html``."""
+        return self.root / "evaluation" / architecture
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.root / "mlflow"
+
+
+class DiskFull(OSError):
+    """There is no room to write; the message is for people."""
+
+
+@contextmanager
+def publish(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` to write to; it takes ``target``'s place only if the block succeeds.
+
+    Works for a file or, when the block makes a folder there, for a folder. A kill at any point leaves the old
+    version readable (a folder: under its name or, for an instant, as ``.<name>.old``, see :func:`restore`).
+
+    Raises:
+        DiskFull: the block failed, and the disk has no room left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        fresh = staging / target.name
+        yield fresh
+        if fresh.is_dir() and target.exists():
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            fresh.replace(target)
+    except Exception as error:
+        require_room(target.parent, error)
+        raise
+    finally:
+        if staging != target.parent:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_room(folder: Path, error: Exception) -> None:
+    """Raise DiskFull from ``error`` if there is no room in ``folder``.
+
+    The disk itself is asked, for libraries report a full one in many words, some of them misleading.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(1 << 20))
+            probe.flush()
+    except OSError as failure:
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk that holds {folder} is full: free some space and start again; what was there before is "
+                "untouched."
+            ) from error
+
+
+def restore(target: Path) -> Path:
+    """Undo a folder swap that a kill cut in two, and return ``target``."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+    return target

@@ -1,0 +1,173 @@
+"""The whole graph in one go, without a daemon: what `make demo` runs. Each step is a run that the Dagster UI shows."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+
+from music_assets.assets.evaluation import consistency_report
+from music_assets.assets.generation import generated_samples
+from music_assets.assets.model import last_training, needs_training
+from music_assets.definitions import defs
+from music_assets.models.config import network_config
+from music_assets.partitions import GENRES, transpositions
+from music_assets.paths import DataPaths
+from music_assets.resources import latest
+from music_assets.training.runs import read_facts, require_champion
+
+
+def run_pipeline(
+    architecture: str, preset: str | None, minutes: float | None, samples: int, retrain: bool = False
+) -> Path:
+    """Materialise what is not up to date, for every genre and one architecture, in order; returns the report's path.
+
+    A training is left out if no shard has changed since the last one, unless ``retrain``, or ``preset`` or ``minutes``
+    are given and differ from the last time; without them it repeats the last settings. Samples and reports are left
+    out if they are the champion's already.
+
+    Raises:
+        ValueError: a step failed, in the step's own words, or there is no such architecture or preset.
+    """
+    network_config(architecture, preset or "tiny")  # refuses what it does not know before any work is done
+    given = {name: value for name, value in (("preset", preset), ("minutes", minutes)) if value is not None}
+    paths = DataPaths.from_environment()
+    report = paths.evaluation(architecture) / "report.html"
+    with dg.DagsterInstance.get() as instance:
+        bury_dead_runs(instance)
+        step = _Steps(instance)
+        step("raw_midi", "midi_index")
+        genres = sorted(instance.get_dynamic_partitions(GENRES))
+        for genre in genres:
+            step("genre_pieces", partition=genre)
+        first, *_, last = transpositions.get_partition_keys()
+        for genre in genres:
+            step("token_shards", partition=genre, partition_range=(f"{genre}|{first}", f"{genre}|{last}"))
+
+        trained = last_training(instance, paths, architecture)
+        settings = (trained.training if trained else {}) | given
+        if retrain or trained is None or settings != trained.training or needs_training(instance, paths, trained):
+            step("checkpoint", partition=architecture, config={"checkpoint": settings})
+        else:
+            print(f"checkpoint [{architecture}] is up to date: no shard has changed since the last training")
+
+        champion = read_facts(require_champion(paths.checkpoints(architecture)))
+        due = [
+            genre
+            for genre in champion.genres
+            for made in [latest(instance, generated_samples.key, f"{architecture}|{genre}")]
+            if made is None
+            or (made.text("run"), made.text("samples")) != (champion.run, str(samples))
+            or not paths.samples(architecture, genre).exists()
+        ]
+        for genre in due:
+            count = {"generated_samples": {"count": samples}}
+            step("generated_samples", partition=f"{architecture}|{genre}", config=count)
+        reported = latest(instance, consistency_report.key, architecture)
+        if due or reported is None or reported.text("run") != champion.run or not report.exists():
+            step("likelihood", "feature_stats", "copy_report", "consistency_report", partition=architecture)
+        else:
+            print(f"samples and reports [{architecture}] are up to date with the champion {champion.run}")
+    return report
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Give back what runs of this module held whose process was killed: no daemon looks after them."""
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run = record.dagster_run
+        process = run.tags.get(PROCESS)
+        if process and process not in _processes():
+            instance.report_run_failed(run, "The process was killed.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+PROCESS = "music_assets/process"
+
+
+def _processes() -> set[str]:
+    return {f"{one.pid}:{one.info['create_time']:.2f}" for one in psutil.process_iter(["create_time"])}
+
+
+def _own_process() -> str:
+    process = psutil.Process()
+    return f"{process.pid}:{process.create_time():.2f}"
+
+
+class _Steps:
+    """Runs assets in this process, and prints what they say, the seconds and the memory they took."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.job = defs.resolve_implicit_global_asset_job_def()
+
+    def __call__(
+        self,
+        *assets: str,
+        partition: str | None = None,
+        partition_range: tuple[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        name = " + ".join(assets) + (f" [{partition}]" if partition else "")
+        print(name, flush=True)
+        tags = {PROCESS: _own_process()}
+        if partition_range:
+            tags |= {
+                "dagster/asset_partition_range_start": partition_range[0],
+                "dagster/asset_partition_range_end": partition_range[1],
+            }
+        began = time.monotonic()
+        with _PeakMemory() as memory:
+            result = self.job.execute_in_process(
+                instance=self.instance,
+                asset_selection=[dg.AssetKey(asset) for asset in assets],
+                partition_key=None if partition_range else partition,
+                tags=tags,
+                run_config={
+                    "loggers": {"plain": {"config": {}}},
+                    "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+                },
+                raise_on_error=False,
+            )
+        if not result.success:
+            raise ValueError(f"{name} failed: {_why(result)}")
+        print(f"  {time.monotonic() - began:.1f} s, peak memory {memory.peak / 2**30:.2f} GiB", flush=True)
+
+
+class _PeakMemory:
+    """Peak resident memory in bytes of this process and its children while the block runs, looked at often."""
+
+    def __enter__(self) -> "_PeakMemory":
+        self.peak = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while True:
+            total = 0
+            for one in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    total += one.memory_info().rss
+            self.peak = max(self.peak, total)
+            if self._over.wait(0.1):
+                return
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        data = event.step_failure_data
+        if data.user_failure_data and data.user_failure_data.description:
+            return data.user_failure_data.description
+        if data.error:
+            return (data.error.cause or data.error).message.strip()
+    return "see the run in the Dagster UI."

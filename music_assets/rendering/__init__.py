@@ -1,0 +1,1 @@
+"""What a person hears and sees of a piece: audio and piano-roll pictures."""

@@ -1,0 +1,1 @@
+"""Scores as REMI token ids: vocabulary, encoder, decoder, grammar, transposition and shards."""

@@ -1,0 +1,215 @@
+"""The one place that owns token ids: miditok's REMI layout by arithmetic, then marks, genres and controls."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+# Raise when the same score begins to give other ids, so that cached encodings are refused.
+ENCODER_VERSION = 1
+
+POSITIONS_PER_BEAT = 12
+TIME_SIGNATURES = tuple((numerator, denominator) for denominator in (4, 8) for numerator in range(1, 13))
+VELOCITIES = np.linspace(0, 127, 33, dtype=np.int16)[1:]
+TEMPOS = np.geomspace(30, 480, 49).round(2)  # 12 steps from a tempo to its double
+DRUMS = 128  # the program number that stands for the drum channel
+PROGRAMS = DRUMS + 1
+# (beats, positions, positions a beat), a beat being the time signature's denominator; miditok's names.
+DURATION_NAMES = (
+    *((beat, position, 12) for beat in range(4) for position in range(12) if beat or position),
+    *((beat, position, 4) for beat in range(4, 12) for position in range(4)),
+    (12, 0, 4),
+)
+# Length of each Duration id in positions, that is twelfths of a beat.
+DURATIONS = np.array([(b * r + p) * POSITIONS_PER_BEAT // r for b, p, r in DURATION_NAMES], dtype=np.int32)
+
+# Arguments of miditok.TokenizerConfig that give this vocabulary, and the ids of the encoder.
+REMI_CONFIG = {
+    "special_tokens": ["PAD"],
+    "pitch_range": (0, 127),
+    "drums_pitch_range": (0, 127),
+    "beat_res": {(0, 4): 12, (4, 12): 4},
+    "num_velocities": len(VELOCITIES),
+    "use_programs": True,
+    "one_token_stream_for_programs": True,
+    "use_tempos": True,
+    "num_tempos": len(TEMPOS),
+    "tempo_range": (30, 480),
+    "log_tempos": True,
+    "delete_equal_successive_tempo_changes": True,
+    "use_time_signatures": True,
+    "time_signature_range": {
+        d: [numerator for numerator, denominator in TIME_SIGNATURES if denominator == d] for d in (4, 8)
+    },
+    "remove_duplicated_notes": True,
+}
+
+GENRE_SLOTS = 64
+CONTROL_SLOTS = 64
+MARKS = ("BOS", "EOS", "MASK", "FILL")
+
+# Number of ids of each type: in miditok's order up to TimeSig, then our own.
+_COUNTS = {
+    "Pad": 1,  # the type also of the unused ids that round the size up
+    "Bar": 1,
+    "Pitch": 128,
+    "Velocity": len(VELOCITIES),
+    "Duration": len(DURATIONS),
+    "Position": POSITIONS_PER_BEAT * max(numerator for numerator, _ in TIME_SIGNATURES),
+    "PitchDrum": 128,
+    "Tempo": len(TEMPOS),
+    "Program": PROGRAMS,
+    "TimeSig": len(TIME_SIGNATURES),
+    "Special": len(MARKS),
+    "Genre": GENRE_SLOTS,
+    "Control": CONTROL_SLOTS,
+}
+TOKEN_TYPES = tuple(_COUNTS)
+_ENDS = np.cumsum(list(_COUNTS.values())).tolist()
+RANGES = MappingProxyType({name: range(end - _COUNTS[name], end) for name, end in zip(TOKEN_TYPES, _ENDS, strict=True)})
+SIZE = -(-_ENDS[-1] // 64) * 64
+TOKEN_TYPE = np.zeros(SIZE, dtype=np.uint8)
+for _index, _range in enumerate(RANGES.values()):
+    TOKEN_TYPE[_range.start : _range.stop] = _index
+TOKEN_TYPE.setflags(write=False)
+
+FINGERPRINT = hashlib.blake2b(
+    repr((REMI_CONFIG, ENCODER_VERSION, MARKS, dict(RANGES), SIZE)).encode(),
+    digest_size=8,
+).hexdigest()
+
+
+class VocabularyMismatch(ValueError):
+    """Ids that were made with another vocabulary layout or tokenizer configuration."""
+
+
+class UnknownGenre(ValueError):
+    """A genre that has no id in this vocabulary."""
+
+
+def check_fingerprint(what: str, fingerprint: str) -> None:
+    """Raise VocabularyMismatch unless ``what`` carries the fingerprint of this version's vocabulary."""
+    if fingerprint != FINGERPRINT:
+        raise VocabularyMismatch(
+            f"{what} was made with vocabulary {fingerprint}, this version uses {FINGERPRINT}: make it again."
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Every token id, for a list of genres that hold the first genre slots in this order.
+
+    The layout never depends on the genres: a new genre changes no existing id, nor the fingerprint.
+    Raises ValueError if there are more genres than slots or one is named twice.
+    """
+
+    genres: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.genres) > GENRE_SLOTS:
+            raise ValueError(f"{len(self.genres)} genres do not fit the {GENRE_SLOTS} genre slots: merge some of them.")
+        if len(set(self.genres)) < len(self.genres):
+            raise ValueError(f"A genre is named twice in {', '.join(self.genres)}.")
+
+    @property
+    def size(self) -> int:
+        """Number of ids, a multiple of 64; unused ones at the end have the type ``Pad``."""
+        return SIZE
+
+    @property
+    def ranges(self) -> MappingProxyType[str, range]:
+        """Token type -> its ids, in the order of ``TOKEN_TYPES``."""
+        return RANGES
+
+    @property
+    def token_type(self) -> np.ndarray:
+        """Id -> index into ``TOKEN_TYPES``; uint8[size], read-only."""
+        return TOKEN_TYPE
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the layout and the tokenizer configuration, not of the genre names."""
+        return FINGERPRINT
+
+    @property
+    def pad(self) -> int:
+        """Fills rows of a batch."""
+        return RANGES["Pad"].start
+
+    @property
+    def bos(self) -> int:
+        """Begins every sequence."""
+        return self._mark("BOS")
+
+    @property
+    def eos(self) -> int:
+        """Ends every sequence."""
+        return self._mark("EOS")
+
+    @property
+    def mask(self) -> int:
+        """Stands where music was taken out, for infilling."""
+        return self._mark("MASK")
+
+    @property
+    def fill(self) -> int:
+        """Begins the music that belongs where ``mask`` stands."""
+        return self._mark("FILL")
+
+    def genre_id(self, genre: str) -> int:
+        """Id of a genre. Raises UnknownGenre."""
+        if genre not in self.genres:
+            raise UnknownGenre(
+                f"Genre {genre!r} is not in the vocabulary; it has {', '.join(self.genres) or 'no genre'}."
+            )
+        return RANGES["Genre"][self.genres.index(genre)]
+
+    def prompt(self, genre: str | None = None) -> list[int]:
+        """What precedes a document: BOS, and the genre's id if one is given. Raises UnknownGenre."""
+        return [self.bos] if genre is None else [self.bos, self.genre_id(genre)]
+
+    def name(self, token: int) -> str:
+        """Readable name of an id, miditok's where the token is miditok's: ``Pitch_60``, ``Genre_jazz``."""
+        kind = TOKEN_TYPES[TOKEN_TYPE[token]]
+        index = token - RANGES[kind].start
+        match kind:
+            case "Pad":
+                return "PAD_None" if index == 0 else f"Unused_{token}"
+            case "Bar":
+                return "Bar_None"
+            case "Special":
+                return f"{MARKS[index]}_None"
+            case "Velocity":
+                return f"Velocity_{VELOCITIES[index]}"
+            case "Duration":
+                return f"Duration_{'.'.join(map(str, DURATION_NAMES[index]))}"
+            case "Tempo":
+                return f"Tempo_{TEMPOS[index]}"
+            case "Program":
+                return f"Program_{-1 if index == DRUMS else index}"
+            case "TimeSig":
+                return "TimeSig_{}/{}".format(*TIME_SIGNATURES[index])
+            case "Genre" if index < len(self.genres):
+                return f"Genre_{self.genres[index]}"
+            case _:
+                return f"{kind}_{index}"
+
+    def with_genres(self, genres: list[str] | tuple[str, ...]) -> "Vocabulary":
+        """This vocabulary with the genres it lacks appended in the given order; existing ids stay."""
+        return Vocabulary((*self.genres, *(genre for genre in genres if genre not in self.genres)))
+
+    def to_json(self) -> str:
+        """Genres and fingerprint; the layout itself is code."""
+        return json.dumps({"fingerprint": self.fingerprint, "size": self.size, "genres": self.genres}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Vocabulary":
+        """The inverse of :meth:`to_json`. Raises VocabularyMismatch if the layout has changed since."""
+        stored = json.loads(text)
+        check_fingerprint("The stored vocabulary", stored["fingerprint"])
+        return cls(tuple(stored["genres"]))
+
+    def _mark(self, name: str) -> int:
+        return RANGES["Special"][MARKS.index(name)]

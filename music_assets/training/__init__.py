@@ -1,0 +1,1 @@
+"""Batches, optimiser, loop, checkpoints, scoring and tracking."""

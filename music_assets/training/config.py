@@ -1,0 +1,61 @@
+"""Settings of one training run."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = Field("tiny", description="Size of the network: tiny (CPU), small, base (one big GPU)")
+    network: dict[str, Any] = Field(
+        {}, description="Fields of the network that differ from the preset, such as {layers: 5, dropout: 0.1}"
+    )
+    minutes: float | None = Field(3.5, gt=0, description="Budget in minutes, validation included")
+    tokens: int | None = Field(None, gt=0, description="Budget in training tokens")
+    batch_size: int = Field(12, ge=1, description="Rows in a batch; a row is as long as the network's context")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "muon",
+        description="muon: Muon for the matrices inside the layers, AdamW for the rest; or adamw for all",
+    )
+    learning_rate: float = Field(8e-3, gt=0, description="Peak learning rate")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of the matrices")
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the budget in which the learning rate rises")
+    final_rate: float = Field(
+        0.02, ge=0, le=1, description="Learning rate at the end of the decay, as a share of the peak"
+    )
+    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of a step's gradient")
+    genre_temperature: float = Field(
+        2.0,
+        ge=1,
+        description="Genres are drawn by tokens ** (1 / temperature): 1 as they come, a large value equally",
+    )
+    genre_dropout: float = Field(
+        0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
+    )
+    original_share: float = Field(
+        0.5, ge=0, le=1, description="Share of pieces drawn in their own key; the rest evenly in the other ones"
+    )
+    transpositions: list[str] | None = Field(
+        None,
+        description="Transpositions to train on, such as [original, up2]; all materialised ones if not given",
+    )
+    validations: int = Field(4, ge=1, description="How often to validate, evenly over the budget, the end included")
+    validation_tokens: int = Field(
+        60_000,
+        ge=1,
+        description="About how many tokens of whole held-out pieces, in equal parts a genre, to score",
+    )
+    report_every: int = Field(20, ge=1, description="Steps between two points of the training curves")
+    save_minutes: float = Field(5.0, gt=0, description="Minutes of work that a kill may cost at most")
+    seed: int = Field(0, ge=0, description="Seed of the weights, the batches and dropout")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
+
+    @model_validator(mode="after")
+    def _has_budget(self) -> Self:
+        if self.minutes is None and self.tokens is None:
+            raise ValueError("A training run needs a budget: give minutes, tokens or both.")
+        return self

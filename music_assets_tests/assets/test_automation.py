@@ -1,0 +1,174 @@
+"""What happens by itself, tick by tick, without a daemon."""
+
+import os
+import time
+from typing import Any
+
+import dagster as dg
+
+from music_assets import automation
+from music_assets.definitions import defs
+from music_assets.partitions import GENRES
+from music_assets.resources import Data
+from music_assets_tests.assets.conftest import Graph
+from music_assets_tests.midi_files import write_corpus, write_tune
+
+
+def tick(graph: Graph, sensor: Any) -> list[dg.RunRequest]:
+    """What a sensor requests; nothing, if it says why not."""
+    resources = {"data": Data()} if sensor.required_resource_keys else {}
+    result = sensor(dg.build_sensor_context(instance=graph.instance, resources=resources))
+    if isinstance(result, dg.SkipReason):
+        assert result.skip_message
+        return []
+    return list(result.run_requests or []) if isinstance(result, dg.SensorResult) else [result]
+
+
+def keys(requests: list[dg.RunRequest]) -> list[str]:
+    return sorted(str(request.partition_key) for request in requests)
+
+
+def age(graph: Graph, seconds: float = 60) -> None:
+    """Let every file under the drop folder have changed so long ago."""
+    then = time.time() - seconds
+    for path in graph.paths.raw.rglob("*.mid"):
+        os.utime(path, (then, then))
+
+
+class Conditions:
+    """The ticks of the automation conditions."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.cursor = None
+
+    def tick(self) -> dict[str, set[str]]:
+        result = dg.evaluate_automation_conditions(defs, self.graph.instance, cursor=self.cursor)
+        self.cursor = result.cursor
+        found = {}
+        for asset in ("token_shards", "likelihood", "feature_stats", "copy_report", "consistency_report"):
+            if requested := result.get_requested_partitions(dg.AssetKey(asset)):
+                found[asset] = {str(partition) for partition in requested}
+        return found
+
+
+def report(graph: Graph, asset: str, partition: str, **metadata: str) -> None:
+    graph.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition, metadata=metadata))
+
+
+def test_the_drop_folder_is_read_once_its_copying_has_ended(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30}, bars=4)
+    assert not tick(graph, automation.drop_folder)
+    age(graph)
+    first = tick(graph, automation.drop_folder)
+    assert len(first) == 1
+    assert first[0].tags["new"] == "30"
+    assert tick(graph, automation.drop_folder)[0].run_key == first[0].run_key
+
+    graph.ingest()
+    assert not tick(graph, automation.drop_folder)
+
+    earlier = time.time() - 60
+    changed = write_tune(graph.paths.raw / "tunes/reel/Reel Artist 0/Tune 0.mid", seed=99)
+    half_copied = write_tune(graph.paths.raw / "tunes/reel/New/Arrival.mid", seed=98)
+    os.utime(changed, (earlier, earlier))
+    request = tick(graph, automation.drop_folder)[0]
+    assert (request.tags["new"], request.tags["changed"]) == ("0", "1")
+    graph.make("raw_midi", config=request.run_config["ops"]["raw_midi"]["config"])
+    assert graph.latest("raw_midi").metadata["files_read"].value == 1
+
+    half_copied.unlink()
+    changed.unlink()
+    request = tick(graph, automation.drop_folder)[0]
+    assert request.tags["removed"] == "1"
+
+
+def test_a_new_label_file_is_read_although_no_midi_file_changed(graph: Graph):
+    write_tune(graph.paths.raw / "lakh/Some Artist/Some Song.mid")
+    age(graph)
+    assert len(tick(graph, automation.drop_folder)) == 1
+    assert not graph.run("raw_midi", "midi_index").success
+    assert not tick(graph, automation.drop_folder)
+    (graph.paths.raw / "lakh" / "genres.csv").write_text("path,genre\nSome Artist/Some Song.mid,rock\n")
+    assert len(tick(graph, automation.drop_folder)) == 1
+    graph.make("midi_index", config={"minimum_pieces": 1})
+    assert graph.genres == ["rock"]
+    assert not tick(graph, automation.drop_folder)
+
+
+def test_only_changed_genres_are_published(graph: Graph):
+    assert not tick(graph, automation.changed_genres)
+    write_corpus(graph.paths.raw, {"reel": 30, "jig": 30}, bars=4)
+    graph.ingest()
+    result = tick(graph, automation.changed_genres)
+    assert keys(result) == ["jig", "reel"]
+    for genre in graph.genres:
+        graph.make("genre_pieces", partition=genre)
+    assert not tick(graph, automation.changed_genres)
+
+    arrival = write_tune(graph.paths.raw / "tunes/jig/New/Arrival.mid", style="jig", seed=900)
+    graph.ingest()
+    second = tick(graph, automation.changed_genres)
+    assert keys(second) == ["jig"]
+    graph.make("genre_pieces", partition="jig")
+
+    # The jigs become again what they once were: that, too, is a change.
+    arrival.unlink()
+    graph.ingest()
+    third = tick(graph, automation.changed_genres)
+    assert keys(third) == ["jig"]
+    assert len({request.run_key for one in (result, second, third) for request in one}) == 4
+
+
+def test_a_genre_is_added_once_it_has_enough_pieces(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30, "jig": 3}, bars=4)
+    graph.ingest()
+    assert graph.genres == ["reel"]
+    write_corpus(graph.paths.raw, {"waltz": 0, "jig": 30}, bars=4)
+    graph.ingest()
+    assert graph.genres == ["jig", "reel"]
+
+
+def test_shards_follow_their_pieces_and_no_others(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig", "reel"])
+    conditions = Conditions(graph)
+    assert conditions.tick() == {}
+    report(graph, "genre_pieces", "jig")
+    requested = conditions.tick()["token_shards"]
+    assert len(requested) == 12
+    assert {key.split("|")[0] for key in requested} == {"jig"}
+    for key in requested:
+        report(graph, "token_shards", key)
+    assert conditions.tick() == {}
+
+
+def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig"])
+    conditions = Conditions(graph)
+    conditions.tick()
+    report(graph, "token_shards", "jig|original")
+    assert conditions.tick() == {}
+    report(graph, "checkpoint", "gpt")
+    assert conditions.tick() == {"likelihood": {"gpt"}}
+    report(graph, "likelihood", "gpt")
+    assert conditions.tick() == {}
+    report(graph, "generated_samples", "gpt|jig")
+    assert conditions.tick() == {
+        "feature_stats": {"gpt"},
+        "copy_report": {"gpt"},
+        "consistency_report": {"gpt"},
+    }
+
+
+def test_a_new_champion_is_sampled_in_the_genres_it_has_seen(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig", "reel", "polka"])
+    assert not tick(graph, automation.new_checkpoint)
+    report(graph, "checkpoint", "gpt", run="a", champion="a", champion_genres="jig, reel")
+    assert keys(tick(graph, automation.new_checkpoint)) == ["gpt|jig", "gpt|reel"]
+    report(graph, "generated_samples", "gpt|jig", run="a")
+    assert keys(tick(graph, automation.new_checkpoint)) == ["gpt|reel"]
+    report(graph, "generated_samples", "gpt|reel", run="a")
+    assert not tick(graph, automation.new_checkpoint)
+    # A challenger that lost changes nothing.
+    report(graph, "checkpoint", "gpt", run="b", champion="a", champion_genres="jig, reel")
+    assert not tick(graph, automation.new_checkpoint)

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import pytest
+
+from music_assets.definitions import defs
+
+GRAPH = {
+    "raw_midi": ("corpus", set()),
+    "midi_index": ("corpus", {"raw_midi"}),
+    "genre_pieces": ("corpus", {"midi_index"}),
+    "token_shards": ("tokens", {"genre_pieces"}),
+    "checkpoint": ("model", {"token_shards"}),
+    "generated_samples": ("generation", {"checkpoint"}),
+    "likelihood": ("evaluation", {"checkpoint", "token_shards"}),
+    "feature_stats": ("evaluation", {"generated_samples", "token_shards"}),
+    "copy_report": ("evaluation", {"generated_samples", "token_shards"}),
+    "consistency_report": (
+        "evaluation",
+        {"generated_samples", "token_shards", "likelihood", "feature_stats", "copy_report"},
+    ),
+}
+
+
+def test_the_graph_is_the_documented_one():
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): (
+            graph.get(key).group_name,
+            {parent.to_user_string() for parent in graph.get(key).parent_keys},
+        )
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+@pytest.mark.parametrize("asset", sorted(GRAPH))
+def test_every_asset_says_what_it_is(asset):
+    node = next(node for node in defs.resolve_asset_graph().asset_nodes if node.key.to_user_string() == asset)
+    assert node.description
+    assert len(node.description.splitlines()[0]) > 40
+    assert node.kinds
+
+
+def test_definitions_load_nothing_heavy():
+    heavy = ["torch", "miditok", "mlflow", "sklearn", "matplotlib", "duckdb", "plotly", "music21"]
+    code = f"import sys, music_assets.definitions; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert not done.stderr
+
+
+def test_what_runs_by_itself():
+    assert {sensor.name for sensor in defs.sensors or []} == {
+        "drop_folder",
+        "changed_genres",
+        "new_checkpoint",
+        "conditions",
+    }
+    assert {schedule.name for schedule in defs.schedules or []} == {"nightly_retraining"}

@@ -1,0 +1,211 @@
+"""The index from real files: pieces, labels, splits, documented SQL, and no work without a reason."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from music_assets.corpus.index import (
+    GENRE_COLUMNS,
+    IndexSummary,
+    build_index,
+    genre_rows,
+    index_summary,
+    publish_genre,
+    songs_in_two_splits,
+)
+from music_assets.corpus.scan import scan
+from music_assets.paths import DataPaths
+from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataPaths:
+    """A drop folder with thirty reels, twelve jigs, and two tunes without a label."""
+    paths = DataPaths(tmp_path)
+    write_corpus(paths.raw, {"reel": 30, "jig": 12}, bars=4)
+    for number in range(2):
+        write_tune(paths.raw / "clean_midi" / "ABBA" / f"Song {number}.mid", style="band", seed=number, bars=4)
+    return paths
+
+
+def build(paths: DataPaths, minimum_pieces: int = 10) -> IndexSummary:
+    scan(paths.raw, paths.files, workers=1)
+    return build_index(paths.files, paths.raw, paths.labels, paths.index, minimum_pieces=minimum_pieces)
+
+
+def query(paths: DataPaths, sql: str) -> list[tuple]:
+    with duckdb.connect(str(paths.index), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_counts(paths: DataPaths) -> None:
+    (paths.raw / "broken.mid").write_bytes(b"nothing")
+    summary = build(paths)
+    assert (summary.files, summary.ok, summary.pieces, summary.copies) == (45, 44, 44, 0)
+    assert (summary.unlabelled, summary.withheld) == (2, 0)
+    assert {name: genre.train + genre.valid + genre.test for name, genre in summary.genres.items()} == {
+        "jig": 12,
+        "reel": 30,
+    }
+    assert summary.enough == [name for name in ("jig", "reel") if summary.genres[name].train >= 10]
+    assert songs_in_two_splits(paths.index) == []
+
+
+def test_nothing_is_done_without_a_reason(paths: DataPaths) -> None:
+    first = build(paths)
+    assert first.rewritten
+    written = paths.index.stat()
+    again = build(paths)
+    assert not again.rewritten
+    assert (paths.index.stat().st_mtime_ns, paths.index.stat().st_ino) == (
+        written.st_mtime_ns,
+        written.st_ino,
+    )
+    assert again.digest == first.digest
+    assert build(paths, minimum_pieces=11).rewritten
+    (paths.raw / "clean_midi" / "genres.csv").write_text("path,genre\nABBA/Song 0.mid,pop\n")
+    assert build(paths, minimum_pieces=11).genres.keys() == {"jig", "pop", "reel"}
+
+
+def test_new_files_rewrite_their_genre_only_and_move_nothing(paths: DataPaths) -> None:
+    build(paths)
+    for genre in ("jig", "reel"):
+        assert publish_genre(paths.index, genre, paths.genre_pieces(genre))[2]
+        assert not publish_genre(paths.index, genre, paths.genre_pieces(genre))[2]
+    before = dict(query(paths, "select piece_id, split from pieces"))
+    for number in range(5):
+        write_tune(paths.raw / "tunes" / "jig" / "New" / f"New {number}.mid", style="jig", seed=900 + number, bars=4)
+    # another version of a known song, in another genre
+    write_tune(paths.raw / "tunes" / "jig" / "Reel Artist 0" / "Tune 0.1.mid", style="jig", seed=999, bars=4)
+    build(paths)
+    after = dict(query(paths, "select piece_id, split from pieces"))
+    assert before.items() <= after.items()
+    assert publish_genre(paths.index, "jig", paths.genre_pieces("jig"))[2]
+    assert not publish_genre(paths.index, "reel", paths.genre_pieces("reel"))[2]
+
+
+def test_copies_are_one_piece_with_the_labels_of_all(paths: DataPaths) -> None:
+    before = build(paths)
+    score = make_tune(style="band", seed=0, bars=4)
+    score.tracks[0].name = "the same music in other bytes"
+    copy = paths.raw / "a collection" / "polka" / "Somebody" / "Song 0.mid"
+    copy.parent.mkdir(parents=True)
+    score.dump_midi(str(copy))
+    after = build(paths)
+    assert (after.pieces, after.copies, after.unlabelled) == (before.pieces, 1, before.unlabelled - 1)
+    assert query(paths, "select path, copies, genre from pieces where copies > 1") == [
+        ("a collection/polka/Somebody/Song 0.mid", 2, "polka")
+    ]
+    assert ("clean_midi/ABBA/Song 0.mid", f"copy of {copy.relative_to(paths.raw)}") in query(paths, "from dropped")
+
+
+def test_a_piece_takes_its_surest_label(paths: DataPaths) -> None:
+    (paths.raw / "genres.csv").write_text(
+        "path,genre,confidence\ntunes/reel/Reel Artist 0/Tune 0.mid,polka,1\n"
+        "tunes/reel/Reel Artist 0/Tune 1.mid,polka,0.9\ntunes/reel/Reel Artist 0/Tune 2.mid,polka,0.1\n"
+    )
+    build(paths)
+    sql = "select genre, genre_source from pieces where artist = 'Reel Artist 0' order by title"
+    assert query(paths, sql) == [("polka", "genres.csv"), ("polka", "genres.csv"), ("reel", "folder")]
+    assert query(paths, "select count(*) from labels where path like '%Reel Artist 0%'") == [(6,)]
+
+
+def test_published_rows(paths: DataPaths) -> None:
+    summary = build(paths)
+    rows = genre_rows(paths.index, "reel")
+    assert rows.columns == GENRE_COLUMNS
+    assert rows["piece_id"].is_sorted()
+    assert set(rows["split"]) <= {"train", "valid", "test"}
+    count, digest, _ = publish_genre(paths.index, "reel", paths.genre_pieces("reel"))
+    assert (count, digest) == (30, summary.rows_hash("reel"))
+    assert pl.read_parquet(paths.genre_pieces("reel")).equals(rows)
+    # a genre that has lost its pieces is an empty file and no error
+    count, digest, _ = publish_genre(paths.index, "polka", paths.genre_pieces("polka"))
+    assert (count, digest) == (0, summary.rows_hash("polka"))
+    assert pl.read_parquet(paths.genre_pieces("polka")).schema == rows.schema
+
+
+def test_every_table_view_and_column_is_documented(paths: DataPaths) -> None:
+    build(paths)
+    assert query(paths, "select table_name from duckdb_tables() where comment is null") == []
+    columns = "select * from duckdb_columns() semi join duckdb_tables() using (table_name) where comment is null"
+    assert query(paths, columns) == []
+    assert query(paths, "select view_name from duckdb_views() where comment is null and not internal") == []
+
+
+def test_the_views_answer(paths: DataPaths) -> None:
+    (paths.raw / "broken.mid").write_bytes(b"nothing")
+    summary = build(paths, minimum_pieces=1000)
+    assert [title for (title,) in query(paths, "select title from unlabelled order by title")] == [
+        "Song 0",
+        "Song 1",
+    ]
+    splits = query(paths, "select genre, sum(pieces)::int from genre_splits group by all order by all")
+    assert splits == [("jig", 12), ("reel", 30)]
+    dropped = dict(query(paths, "from dropped"))
+    assert len(dropped) == summary.files == 45
+    assert dropped["broken.mid"] == "not MIDI"
+    assert dropped["clean_midi/ABBA/Song 0.mid"] == "no label"
+    assert dropped["tunes/jig/Jig Artist 0/Tune 0.mid"] == "genre jig has too few pieces"
+    build(paths, minimum_pieces=1)
+    assert len(query(paths, "from dropped")) == 3
+
+
+def test_a_reader_does_not_hold_up_a_build(paths: DataPaths) -> None:
+    build(paths)
+    script = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); input();"
+        "print(c.execute('select count(*) from pieces').fetchone()[0])"
+    )
+    command = [sys.executable, "-c", script, str(paths.index)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        write_tune(paths.raw / "tunes" / "jig" / "New" / "New.mid", style="jig", seed=900, bars=4)
+        assert build(paths).pieces == 45
+        assert reader.communicate("\n")[0].strip() == "44"
+
+
+def test_an_empty_drop_folder_gives_an_empty_index(tmp_path: Path) -> None:
+    summary = build(DataPaths(tmp_path))
+    assert (summary.files, summary.genres, summary.enough) == (0, {}, [])
+
+
+def test_missing_inputs_get_one_sentence(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no table of files at .*: scan the drop folder first"):
+        build_index(paths.files, paths.raw, paths.labels, paths.index)
+    with pytest.raises(FileNotFoundError, match=r"no index at .*: build it first"):
+        index_summary(paths.index)
+
+
+def test_importing_the_corpus_is_light() -> None:
+    script = (
+        "import sys, music_assets.corpus.index, music_assets.corpus.embedded;"
+        "heavy = {'torch', 'miditok', 'mlflow', 'sklearn', 'matplotlib', 'music21', 'dagster', 'scipy'};"
+        "print(*heavy & sys.modules.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+@pytest.mark.skipif("MUSIC_ASSETS_CORPUS" not in os.environ, reason="MUSIC_ASSETS_CORPUS names no corpus folder")
+def test_broken_files_of_the_real_corpus_all_end_in_a_verdict(tmp_path: Path) -> None:
+    import tarfile
+
+    paths = DataPaths(tmp_path)
+    with tarfile.open(Path(os.environ["MUSIC_ASSETS_CORPUS"]) / "midi.tar.xz") as archive:
+        broken = [member for member in archive if member.name.startswith("./broken/")]
+        archive.extractall(paths.raw, broken, filter="data")
+    summary = scan(paths.raw, paths.files)
+    assert summary.seen == 60
+    assert {"ok", "not MIDI", "truncated", "too few notes", "no notes", "empty file", "too long"} <= set(
+        summary.verdicts
+    )
+    odd = pl.read_parquet(paths.files).filter(pl.col("verdict") == "ok", pl.col("detail") != "")
+    assert len(odd) == 14  # gzip, RIFF and data bytes over 127

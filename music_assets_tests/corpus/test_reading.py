@@ -1,0 +1,76 @@
+"""Bytes to a score: wrappers, repairs and verdicts."""
+
+import gzip
+import io
+import struct
+from pathlib import Path
+
+import mido
+import pytest
+
+from music_assets.corpus.reading import MAXIMUM_BYTES, MAXIMUM_UNPACKED_BYTES, BadMidi, load_score, read_score
+from music_assets_tests.midi_files import make_tune
+
+MIDI = make_tune(bars=4).dumps_midi()
+
+
+def riff(midi: bytes) -> bytes:
+    chunks = b"DISP" + struct.pack("<I", 3) + b"abc\0" + b"data" + struct.pack("<I", len(midi)) + midi
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"RMID" + chunks + b"LIST\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "repairs"),
+    [
+        (MIDI, ()),
+        (gzip.compress(MIDI), ("Unpacked from gzip.",)),
+        (riff(MIDI), ("Unwrapped from RIFF.",)),
+        (gzip.compress(riff(MIDI)), ("Unpacked from gzip.", "Unwrapped from RIFF.")),
+        (bytes(128) + MIDI, ("Skipped 128 bytes before the MIDI header.",)),
+    ],
+)
+def test_a_wrapper_changes_nothing_but_the_report(wrapped: bytes, repairs: tuple[str, ...]) -> None:
+    reading = read_score(wrapped)
+    assert reading.score == read_score(MIDI).score
+    assert reading.repairs == repairs
+
+
+def test_data_bytes_over_127_are_clamped_as_mido_does() -> None:
+    events = b"".join(bytes([0, 0x90, 60 + i, 200 if i % 2 else 64, 60, 0x80, 60 + i, 0]) for i in range(20))
+    track = events + b"\x00\xff\x2f\x00"
+    data = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 480) + b"MTrk" + struct.pack(">I", len(track)) + track
+    reading = read_score(data)
+    expected = [m.velocity for m in mido.MidiFile(file=io.BytesIO(data), clip=True).tracks[0] if m.type == "note_on"]
+    assert [note.velocity for note in reading.score.tracks[0].notes] == expected
+    assert reading.repairs == ("Data bytes over 127 were clamped.",)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (b"", "empty file"),
+        (b"<!DOCTYPE html><html></html>", "not MIDI"),
+        (b"RIFF\x04\0\0\0RMID", "not MIDI"),
+        (gzip.compress(gzip.compress(MIDI)), "not MIDI"),
+        (gzip.compress(MIDI)[:10] + b"\xff\xff damaged", "unreadable"),
+        (gzip.compress(MIDI)[:-20], "truncated"),
+        (gzip.compress(bytes(MAXIMUM_UNPACKED_BYTES + 1)), "too large"),
+        (MIDI[:10], "truncated"),
+        (MIDI[:-20], "truncated"),
+        (MIDI[:12] + b"\xe7\x28" + MIDI[14:], "unreadable"),
+        (MIDI[:12] + b"\0\0" + MIDI[14:], "unreadable"),
+    ],
+)
+def test_verdict_of_bytes_that_are_no_usable_midi(data: bytes, verdict: str) -> None:
+    with pytest.raises(BadMidi) as caught:
+        read_score(data)
+    assert caught.value.verdict == verdict
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    large, missing = tmp_path / "large.mid", tmp_path / "missing.mid"
+    with large.open("wb") as file:
+        file.truncate(MAXIMUM_BYTES + 1)
+    for path, verdict in [(large, "too large"), (missing, "unreadable"), (tmp_path, "unreadable")]:
+        with pytest.raises(BadMidi, match=f"^{verdict}: {path}: "):
+            load_score(path)

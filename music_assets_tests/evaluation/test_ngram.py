@@ -1,0 +1,57 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from music_assets.evaluation.ngram import NGram
+
+SIZE = 5
+sequences = st.lists(st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=12).map(np.array), min_size=1, max_size=5)
+
+
+def slow_probability(train, order, history, token):
+    """The recursion as it is written in the docstring, on dictionaries."""
+    probability = 1 / SIZE
+    for length in range(order):
+        after = Counter()
+        padded = [None] * length + list(history)
+        context = tuple(padded[len(padded) - length :])
+        for sequence in train:
+            line = [None] * length + list(sequence)
+            for i in range(length, len(line)):
+                if tuple(line[i - length : i]) == context:
+                    after[line[i]] += 1
+        if after:
+            n, t = after.total(), len(after)
+            probability = (after[token] + t * probability) / (n + t)
+    return probability
+
+
+@given(train=sequences, test=sequences, order=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_equals_the_recursion(train, test, order):
+    nats = NGram(order, SIZE).fit(train).nats(test)
+    for sequence, scored in zip(test, nats, strict=True):
+        expected = [-np.log(slow_probability(train, order, sequence[:i], token)) for i, token in enumerate(sequence)]
+        assert scored == pytest.approx(expected)
+
+
+@given(train=sequences, history=st.lists(st.integers(0, SIZE - 1), max_size=4), order=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_probabilities_sum_to_one(train, history, order):
+    model = NGram(order, SIZE).fit(train)
+    endings = [np.array([*history, token]) for token in range(SIZE)]
+    assert sum(np.exp(-scored[-1]) for scored in model.nats(endings)) == pytest.approx(1)
+
+
+def test_a_repeated_line_becomes_certain():
+    line = np.tile(np.arange(SIZE), 200)
+    scored = NGram(3, SIZE).fit([line]).nats([line])[0]
+    assert scored[10:].mean() < 0.03
+
+
+def test_an_unseen_token_gets_the_share_of_the_uniform_distribution():
+    scored = NGram(1, SIZE).fit([np.array([0])]).nats([np.array([1])])[0]
+    assert scored == pytest.approx([-np.log((0 + 1 / SIZE) / (1 + 1))])

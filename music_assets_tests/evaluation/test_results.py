@@ -1,0 +1,68 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from music_assets.evaluation.results import BadResult, load_result, save_result
+
+
+@dataclass(frozen=True)
+class Inner:
+    value: float
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Outer:
+    matrix: NDArray[np.int64]
+    names: NDArray[np.str_]
+    span: tuple[float, float]
+    parts: tuple[Inner, ...]
+    rows: Sequence[Inner]
+    by_name: Mapping[str, NDArray[np.float64]]
+    maybe: Inner | None
+
+
+RESULT = Outer(
+    matrix=np.array([[1, 2], [3, 4]]),
+    names=np.array(["a", "bc"]),
+    span=(0.5, 1.0),
+    parts=(Inner(1.0, "x"), Inner(float("nan"), None)),
+    rows=[Inner(2.0, "y")],
+    by_name={"z": np.array([0.25, np.nan])},
+    maybe=None,
+)
+
+
+def test_what_is_saved_is_loaded_with_its_types(tmp_path: Path):
+    save_result(tmp_path / "r.json", "run 1", RESULT)
+    loaded = load_result(tmp_path / "r.json", "run 1", Outer)
+    assert loaded.matrix.dtype == np.int64
+    np.testing.assert_array_equal(loaded.matrix, RESULT.matrix)
+    assert loaded.names.tolist() == ["a", "bc"]
+    assert loaded.span == (0.5, 1.0)
+    assert loaded.parts[0] == Inner(1.0, "x")
+    assert np.isnan(loaded.parts[1].value)
+    assert loaded.rows == RESULT.rows
+    np.testing.assert_array_equal(loaded.by_name["z"], RESULT.by_name["z"])
+    assert loaded.maybe is None
+
+
+def test_a_missing_and_a_damaged_result(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="materialise likelihood first"):
+        load_result(tmp_path / "likelihood.json", "run 1", Outer)
+    (tmp_path / "likelihood.json").write_text('{"matrix": [[1')
+    with pytest.raises(BadResult, match="materialise likelihood again"):
+        load_result(tmp_path / "likelihood.json", "run 1", Outer)
+    (tmp_path / "likelihood.json").write_text("{}")
+    with pytest.raises(BadResult, match="materialise likelihood again"):
+        load_result(tmp_path / "likelihood.json", "run 1", Outer)
+
+
+def test_a_result_of_another_checkpoint_is_refused(tmp_path: Path):
+    save_result(tmp_path / "likelihood.json", "run 1", RESULT)
+    with pytest.raises(BadResult, match="is of the checkpoint run 1 and not of run 2: materialise likelihood again"):
+        load_result(tmp_path / "likelihood.json", "run 2", Outer)

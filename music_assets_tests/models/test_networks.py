@@ -1,0 +1,143 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from music_assets.models.build import build
+from music_assets.models.config import PRESETS, network_config
+from music_assets.models.gpt import attend
+from music_assets.models.network import CapacityExceeded
+
+VOCABULARY_SIZE = 128
+SMALL = {"layers": 2, "width": 32, "context": 64}
+
+
+def small(architecture, **overrides):
+    torch.manual_seed(0)
+    extra = {"heads": 2} if architecture == "gpt" else {"embedding": 16}
+    network = build(network_config(architecture, "tiny", SMALL | extra | overrides), VOCABULARY_SIZE)
+    with torch.no_grad():
+        for parameter in network.parameters():  # what starts at zero would hide mistakes
+            parameter += 0.1 * torch.randn_like(parameter)
+    return network.eval()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
+    extra = {"embedding": None} if tied and architecture != "gpt" else {}
+    network = small(architecture, tied=tied, **extra)
+    ids = torch.randint(VOCABULARY_SIZE, (3, 24))
+    expected = network(ids)
+    state = network.initial_state(3, 24)
+    pieces = []
+    for part in ids.split([7, 1, 1, 5, *[1] * 10], dim=1):
+        assert state.fits(part.shape[1])
+        logits, state = network.decode(part, state)
+        pieces.append(logits)
+    assert state.length == 24
+    torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_decoding_agrees_under_autocast(architecture):
+    network = small(architecture)
+    ids = torch.randint(VOCABULARY_SIZE, (2, 16))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = network(ids)
+        state = network.initial_state(2, 16)
+        first, state = network.decode(ids[:, :9], state)
+        rest = [first]
+        for step in range(9, 16):
+            logits, state = network.decode(ids[:, step : step + 1], state)
+            rest.append(logits)
+    torch.testing.assert_close(torch.cat(rest, 1), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_no_token_sees_what_follows_it(architecture):
+    network = small(architecture)
+    ids = torch.randint(VOCABULARY_SIZE, (1, 20))
+    changed = ids.clone()
+    changed[0, 12:] = (changed[0, 12:] + 1) % VOCABULARY_SIZE
+    before, after = network(ids), network(changed)
+    torch.testing.assert_close(before[:, :12], after[:, :12])
+    assert not torch.allclose(before[:, 12:], after[:, 12:])
+
+
+def test_a_gpt_refuses_more_tokens_than_its_state_holds():
+    network = small("gpt")
+    _, state = network.decode(torch.zeros(1, 6, dtype=torch.int64), network.initial_state(1, 8))
+    assert state.fits(2)
+    assert not state.fits(3)
+    with pytest.raises(CapacityExceeded, match="room for 8 tokens, not for 9"):
+        network.decode(torch.zeros(1, 3, dtype=torch.int64), state)
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "gru"])
+def test_a_recurrent_state_has_no_limit(architecture):
+    network = small(architecture)
+    _, state = network.decode(torch.zeros(1, 100, dtype=torch.int64), network.initial_state(1, 8))
+    assert state.fits(10**9)
+
+
+@pytest.mark.parametrize("seen", [0, 5])
+def test_attention_on_the_cpu_equals_torchs_own(seen):
+    q, k, v = (torch.randn(2, 3, length, 8) for length in (9, 9 + seen, 9 + seen))
+    allowed = torch.ones(9, 9 + seen, dtype=torch.bool).tril(seen)
+    expected = F.scaled_dot_product_attention(q, k, v, allowed)
+    torch.testing.assert_close(attend(q, k, v, seen), expected)
+    fast = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), seen)
+    torch.testing.assert_close(fast.float(), expected, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_it_learns_a_few_rows_by_heart(architecture):
+    network = small(architecture, width=64).train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    ids = torch.randint(VOCABULARY_SIZE, (4, 17))
+    loss = torch.tensor(torch.inf)
+    for _ in range(100):
+        loss = F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss.item() < 0.3
+
+
+def test_an_untrained_gpt_is_undecided():
+    network = build(network_config("gpt", "tiny", SMALL | {"heads": 2}), VOCABULARY_SIZE)
+    assert not network(torch.zeros(1, 4, dtype=torch.int64)).any()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "preset", "low", "high"),
+    [
+        ("gpt", "tiny", 2e6, 4e6),
+        ("gpt", "small", 10e6, 17e6),
+        ("gpt", "base", 35e6, 45e6),
+        ("lstm", "tiny", 2e6, 4e6),
+        ("gru", "tiny", 1.5e6, 4e6),
+        ("lstm", "small", 10e6, 25e6),
+        ("lstm", "base", 35e6, 65e6),
+    ],
+)
+def test_presets_have_the_size_they_promise(architecture, preset, low, high):
+    with torch.device("meta"):
+        assert low < build(network_config(architecture, preset), 704).parameter_count < high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("gtp",), "No architecture 'gtp'"),
+        (("gpt", "huge"), "No preset 'huge' for gpt: choose one of tiny, small, base"),
+        (("gpt", "tiny", {"layer": 3}), "layer"),
+        (("gpt", "tiny", {"width": 100, "heads": 3}), "choose a multiple of 6"),
+        (("gpt", "tiny", {"embedding": 64}), "applies to lstm and gru only"),
+        (("lstm", "tiny", {"tied": True, "embedding": 64}), "tied weights need"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, sentence):
+    with pytest.raises((ValueError, ValidationError), match=sentence):
+        network_config(*arguments)

@@ -1,0 +1,103 @@
+"""The command line as people meet it: one sentence when something is wrong."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from music_assets_tests.midi_files import write_corpus
+
+PROJECT = Path(__file__).parents[1]
+
+
+def music_assets(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "MUSIC_ASSETS_DATA")}
+    return subprocess.run(
+        [sys.executable, "-m", "music_assets", *arguments],
+        cwd=folder,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def project(folder: Path) -> Path:
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(PROJECT / name, folder)
+    return folder
+
+
+def test_help_names_the_commands(tmp_path: Path):
+    done = music_assets("--help", folder=tmp_path)
+    assert done.returncode == 0
+    for command in ("demo", "pipeline", "embedded-corpus", "ui"):
+        assert command in done.stdout
+
+
+def test_away_from_the_project(tmp_path: Path):
+    done = music_assets("pipeline", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"music-assets: {tmp_path} has no dagster.yaml: start music-assets from the project's folder."
+    )
+
+
+def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
+    done = music_assets("pipeline", folder=project(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"music-assets: raw_midi + midi_index failed: There is no MIDI file under {tmp_path}/data/raw: "
+        "drop a folder of .mid files there, or run `make demo`."
+    )
+
+
+def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
+    done = music_assets("pipeline", "--architecture", "gtp", folder=project(tmp_path))
+    assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru."
+
+
+@pytest.mark.slow
+def test_a_killed_pipeline_does_not_block_the_next_and_a_third_has_nothing_to_do(tmp_path: Path):
+    folder = project(tmp_path)
+    write_corpus(folder / "data" / "raw", {"reel": 40, "jig": 40}, bars=8)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "music_assets", "pipeline", "--minutes", "5"],
+        cwd=folder,
+        env=os.environ | {"DAGSTER_HOME": str(folder), "MUSIC_ASSETS_DATA": str(folder / "data")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = folder / "data" / "checkpoints" / "gpt"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/lock")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert list(checkpoints.glob("*/lock"))
+    first.kill()
+    first.wait()
+
+    done = music_assets("pipeline", "--minutes", "0.05", "--samples", "2", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "data" / "evaluation" / "gpt" / "report.html").exists()
+    again = music_assets("pipeline", "--samples", "2", folder=folder)
+    assert "checkpoint [gpt] is up to date" in again.stdout
+    assert "samples and reports [gpt] are up to date" in again.stdout
+    assert "0 read" in again.stderr
+
+
+def test_a_port_in_use(tmp_path: Path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = music_assets("ui", "--mlflow-port", str(port), folder=project(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"music-assets: Port {port}, which MLflow needs, is in use: end that program or choose another port with "
+        "--mlflow-port."
+    )

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from music_assets.tokens.vocabulary import TOKEN_TYPES, UnknownGenre, Vocabulary, VocabularyMismatch
+from music_assets_tests.tokens.scores import miditok_remi
+
+
+def test_ids_and_names_are_miditoks() -> None:
+    vocabulary = Vocabulary()
+    names = {vocabulary.name(token): token for token in range(vocabulary.ranges["TimeSig"].stop)}
+    assert names == miditok_remi().vocab
+
+
+def test_ranges_follow_each_other_and_give_the_types() -> None:
+    vocabulary = Vocabulary()
+    assert tuple(vocabulary.ranges) == TOKEN_TYPES
+    ids = [token for ids in vocabulary.ranges.values() for token in ids]
+    assert ids == list(range(len(ids)))
+    for index, name in enumerate(TOKEN_TYPES):
+        assert (vocabulary.token_type[list(vocabulary.ranges[name])] == index).all()
+    assert (vocabulary.token_type[len(ids) :] == 0).all()
+    assert vocabulary.size % 64 == 0
+    assert vocabulary.size <= np.iinfo(np.uint16).max
+    assert len({vocabulary.name(token) for token in range(vocabulary.size)}) == vocabulary.size
+
+
+def test_a_new_genre_changes_no_id_and_no_fingerprint() -> None:
+    old = Vocabulary(("jazz", "folk"))
+    new = old.with_genres(["blues", "jazz"])
+    assert new.genres == ("jazz", "folk", "blues")
+    assert [new.genre_id(genre) for genre in old.genres] == [old.genre_id(genre) for genre in old.genres]
+    assert new.fingerprint == old.fingerprint
+    assert new.prompt("blues") == [new.bos, new.genre_id("blues")]
+    assert new.prompt() == [new.bos]
+    assert new.name(new.genre_id("blues")) == "Genre_blues"
+
+
+def test_genres_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UnknownGenre, match="'ska' is not in the vocabulary; it has jazz"):
+        Vocabulary(("jazz",)).genre_id("ska")
+    with pytest.raises(ValueError, match="65 genres do not fit the 64 genre slots"):
+        Vocabulary(tuple(map(str, range(65))))
+    with pytest.raises(ValueError, match="named twice"):
+        Vocabulary(("jazz", "jazz"))
+
+
+def test_json_keeps_genres_and_refuses_another_layout() -> None:
+    vocabulary = Vocabulary(("jazz", "folk"))
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+    with pytest.raises(VocabularyMismatch, match="make it again"):
+        Vocabulary.from_json(vocabulary.to_json().replace(vocabulary.fingerprint, "0123456789abcdef"))
+
+
+def test_tokens_import_neither_torch_nor_miditok() -> None:
+    modules = "vocabulary, shards, transposition, remi, grammar, build"
+    code = (
+        f"import sys; from music_assets.tokens import {modules}; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'miditok', 'sklearn', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

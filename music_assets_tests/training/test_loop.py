@@ -1,0 +1,314 @@
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from music_assets.models.config import PRESETS
+from music_assets.tokens.vocabulary import Vocabulary, VocabularyMismatch
+from music_assets.training import loop
+from music_assets.training.checkpoints import load_checkpoint, load_trainer_state
+from music_assets.training.config import TrainingConfig
+from music_assets.training.loop import RunMismatch, TrainingDiverged, train
+from music_assets.training.optimizer import rate
+from music_assets.training.runs import CheckpointError, RunLocked, locked
+from music_assets.training.validation import validate, validation_set
+from music_assets_tests.training.corpus import shards, small_config
+
+DROPOUT = {"network": {"dropout": 0.2}}
+
+
+class Stopped(Exception):
+    pass
+
+
+def until(step, seen):
+    def report(progress):
+        seen.append((progress.step, progress.loss))
+        if progress.step == step:
+            raise Stopped
+
+    return report
+
+
+def weights(result):
+    return load_file(result.latest / "model.safetensors")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, architecture, optimizer):
+    network = {"heads": 1, "layers": 2, "dropout": 0.2}
+    config = small_config(network=network, optimizer=optimizer, save_minutes=1e-9)
+    whole, parts = [], []
+    expected = train(architecture, config, shards(), tmp_path / "whole", report=until(None, whole))
+    for step in (1, 5, 7):
+        with pytest.raises(Stopped):
+            train(architecture, config, shards(), tmp_path / "parts", report=until(step, parts))
+    resumed = train(architecture, config, shards(), tmp_path / "parts", report=until(None, parts))
+    assert expected.steps == resumed.steps == 12
+    assert dict(parts) == dict(whole)
+    for name, tensor in weights(expected).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+    assert expected.facts.bits_per_note == resumed.facts.bits_per_note
+
+
+def test_losses_between_reports_survive_a_stop(tmp_path):
+    config = small_config(report_every=5, save_minutes=1e-9)
+    whole, parts, stopped = [], [], []
+    train("gpt", config, shards(), tmp_path / "whole", report=until(None, whole))
+
+    def stop_at_seven(batches, n, original=loop.Batches.__call__):
+        if n == 7 and not stopped:
+            stopped.append(n)
+            raise Stopped
+        return original(batches, n)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Batches, "__call__", stop_at_seven)
+        with pytest.raises(Stopped):
+            train("gpt", config, shards(), tmp_path / "parts", report=until(None, parts))
+    train("gpt", config, shards(), tmp_path / "parts", report=until(None, parts))
+    assert parts == whole
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from music_assets.training.loop import train
+from music_assets_tests.training.corpus import shards, small_config
+
+config = small_config(tokens=4 * 64 * 40, save_minutes=1e-9)
+train("gpt", config, shards(), Path(sys.argv[1]), report=lambda progress: print(progress.step, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_resumed_with_the_same_losses(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if int(line) == 15:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    config = small_config(tokens=4 * 64 * 40, save_minutes=1e-9)
+    whole, rest = [], []
+    expected = train("gpt", config, shards(), tmp_path / "whole", report=until(None, whole))
+    resumed = train("gpt", config, shards(), tmp_path / "killed", report=until(None, rest))
+    assert 14 <= rest[0][0] <= 20
+    assert set(rest) <= set(whole)
+    for name, tensor in weights(expected).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = train("gpt", small_config(), shards(), tmp_path / "run")
+    reports = []
+    second = train("gpt", small_config(), shards(), tmp_path / "run", report=reports.append)
+    assert reports == []
+    assert (first.steps, first.facts) == (second.steps, second.facts)
+
+
+def test_what_a_checkpoint_holds(tmp_path):
+    config = small_config(**DROPOUT)
+    vocabulary = Vocabulary(("jazz", "waltz", "reel"))
+    reports = []
+    made = shards()
+    result = train(
+        "gpt", config, made, tmp_path / "run", vocabulary=vocabulary, report=reports.append, mlflow_run_id="x"
+    )
+    checkpoint = load_checkpoint(result.best)
+    facts = checkpoint.facts
+    assert checkpoint.vocabulary == vocabulary
+    assert not checkpoint.network.training
+    assert facts.genres == ["reel", "waltz"]
+    assert facts.transpositions == ["original", "up2"]
+    assert facts.run == "run"
+    assert facts.mlflow_run_id == "x"
+    assert facts.validation_hash == result.validation.hash
+    assert TrainingConfig.model_validate(facts.training) == config
+    assert sum(shard.pieces for shard in facts.shards) == 4 * 8
+    score = validate(checkpoint.network, checkpoint.vocabulary, result.validation)
+    assert score
+    assert score.bits_per_note == facts.bits_per_note
+    assert score.by_genre == facts.bits_per_note_by_genre
+    validated = [progress for progress in reports if progress.score]
+    assert len(validated) == config.validations
+    assert facts.bits_per_note == min(progress.score.bits_per_note for progress in validated)
+    assert result.first_loss
+    assert result.last_loss
+    assert result.last_loss < result.first_loss
+    assert load_trainer_state(result.best) is None
+    assert load_trainer_state(result.latest) is not None
+
+
+def test_the_network_learns(tmp_path):
+    config = small_config(tokens=4 * 64 * 150, learning_rate=0.01, network={"width": 64}, report_every=10)
+    result = train("gpt", config, shards(), tmp_path / "run")
+    assert result.first_loss
+    assert result.last_loss
+    assert result.last_loss < 0.6 * result.first_loss
+
+
+def test_minutes_are_a_budget_too(tmp_path):
+    started = time.perf_counter()
+    reports = []
+    config = small_config(tokens=None, minutes=0.03, validations=3)
+    result = train("gpt", config, shards(), tmp_path / "run", report=reports.append)
+    assert result.minutes == pytest.approx(0.03, abs=0.02)
+    assert time.perf_counter() - started < 10
+    assert 1 <= sum(progress.score is not None for progress in reports) <= 3
+    assert reports[-1].score is not None
+    assert reports[-1].fraction >= 1
+
+
+def test_transpositions_can_be_chosen(tmp_path):
+    result = train("gpt", small_config(transpositions=["original"]), shards(), tmp_path / "run")
+    assert result.facts.transpositions == ["original"]
+    assert len(result.facts.shards) == 2
+
+
+def test_without_held_out_pieces_the_latest_is_the_best(tmp_path):
+    moved = [shard for shard in shards() if shard.transposition != "original"]
+    result = train("gpt", small_config(), moved, tmp_path / "run")
+    assert result.validation.pieces == 0
+    assert result.facts.bits_per_note is None
+    assert result.facts.step == 12
+
+
+def test_the_validation_set_is_held_out_balanced_and_fixed():
+    made = shards(pieces=36)
+    chosen = validation_set(made, tokens=2_000)
+    assert chosen.hash == validation_set(made[::-1], tokens=2_000).hash
+    assert chosen.hash != validation_set(made, tokens=4_000).hash
+    for shard in made:
+        if shard.transposition == "original":
+            rows = shard.where("valid")
+            documents = chosen.documents[shard.genre]
+            assert 0 < len(documents) < len(rows)
+            for row, document in zip(rows, documents, strict=False):
+                assert (shard.document(row) == document).all()
+            total = sum(map(len, documents))
+            assert 1_000 <= total < 1_000 + max(map(len, documents))
+
+
+def test_two_trainers_never_write_one_folder(tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(RunLocked):
+        train("gpt", small_config(), shards(), tmp_path / "run")
+
+
+def test_other_settings_or_data_are_no_resumption(tmp_path):
+    train("gpt", small_config(), shards(), tmp_path / "run")
+    with pytest.raises(RunMismatch, match="another learning_rate"):
+        train("gpt", small_config(learning_rate=1e-3), shards(), tmp_path / "run")
+    with pytest.raises(RunMismatch, match="another dataset_hash"):
+        train("gpt", small_config(), shards(pieces=13), tmp_path / "run")
+    with pytest.raises(RunMismatch, match="another architecture"):
+        train("gru", small_config(), shards(), tmp_path / "run")
+
+
+def test_a_diverging_loss_stops_the_run_and_leaves_the_last_good_state(tmp_path, monkeypatch):
+    original = loop.rate
+    shares = iter(range(100))
+    monkeypatch.setattr(loop, "rate", lambda *given: math.nan if next(shares) == 7 else original(*given))
+    with pytest.raises(TrainingDiverged, match=r"nan at step 9: lower learning_rate"):
+        train("gpt", small_config(report_every=3), shards(), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "latest").facts.step == 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train("gpt", small_config(), shards(), tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    return Path(shutil.copytree(trained.best.parent, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.json", "training.json"])
+def test_a_missing_or_truncated_file_is_one_sentence(copied, name):
+    file = copied / "best" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        load_checkpoint(copied / "best")
+    assert "\n" not in str(caught.value)
+    file.unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_checkpoint(copied / "best")
+
+
+def test_weights_of_another_shape_are_refused(copied):
+    path = copied / "best" / "config.json"
+    path.write_text(path.read_text().replace('"width": 32', '"width": 64'))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(copied / "best")
+
+
+def test_another_vocabulary_is_refused(copied):
+    path = copied / "best" / "vocabulary.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"fingerprint": "0123456789abcdef"}))
+    with pytest.raises(VocabularyMismatch, match=r"best.*0123456789abcdef"):
+        load_checkpoint(copied / "best")
+
+
+def test_a_damaged_trainer_state_is_one_sentence(copied):
+    file = copied / "latest" / "trainer.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"trainer's state .* is damaged"):
+        train("gpt", small_config(), shards(), copied)
+
+
+def test_no_pickle_is_written(trained):
+    suffixes = {path.suffix for path in trained.best.parent.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors", ""}
+
+
+def test_a_disk_that_is_full_leaves_the_old_checkpoint(copied, monkeypatch):
+    from music_assets.training import checkpoints
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    before = load_checkpoint(copied / "best").facts
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    loaded = load_checkpoint(copied / "best")
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save_checkpoint(copied / "best", loaded.network, loaded.vocabulary, loaded.facts)
+    monkeypatch.undo()
+    assert load_checkpoint(copied / "best").facts == before
+    assert sorted(path.name for path in copied.iterdir()) == ["best", "latest", "lock"]
+
+
+def test_the_learning_rate_rises_and_falls():
+    config = small_config(warmup=0.1, final_rate=0.2)
+    assert rate(0.0, config) == 0
+    assert rate(0.05, config) == pytest.approx(0.5)
+    assert rate(0.1, config) == pytest.approx(1.0)
+    assert rate(0.55, config) == pytest.approx(0.6)
+    assert rate(1.0, config) == pytest.approx(0.2)
+    assert rate(1.2, config) == pytest.approx(0.2)
+    assert rate(0.0, small_config(warmup=0.0)) == 1
+
+
+def test_a_run_needs_a_budget():
+    with pytest.raises(ValidationError, match="needs a budget"):
+        TrainingConfig.model_validate({"minutes": None})
+
+
+def test_an_unknown_device_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="The device 'abacus' cannot be used"):
+        train("gpt", small_config(device="abacus"), shards(), tmp_path / "run")

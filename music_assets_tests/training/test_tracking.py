@@ -1,0 +1,198 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from music_assets.paths import DataPaths
+from music_assets.training.champion import Decision, challenge
+from music_assets.training.loop import TrainingProgress, train
+from music_assets.training.runs import champion, read_facts
+from music_assets.training.tracking import CHAMPION, Tracking, tracking_uri
+from music_assets.training.validation import Score, validation_set
+from music_assets_tests.training.corpus import shards, small_config
+
+# MLflow asks SQLAlchemy 2.1 for a strategy that it deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory):
+    """A data folder with an MLflow store; making one takes seconds."""
+    paths = DataPaths(tmp_path_factory.mktemp("data"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        paths.mlflow.mkdir()
+        MlflowClient(tracking_uri(paths)).search_experiments()
+    return paths
+
+
+@pytest.fixture
+def paths(migrated, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    copied = DataPaths(tmp_path / "data")
+    copied.mlflow.mkdir(parents=True)
+    shutil.copy(migrated.mlflow / "mlflow.db", copied.mlflow)
+    return copied
+
+
+def progress(tokens, **other):
+    values = {"step": 1, "seconds": 6.0, "fraction": 0.5, "loss": 2.0, "learning_rate": 0.1}
+    values |= {"gradient_norm": 1.0, "tokens_per_second": 100.0, "score": None}
+    return TrainingProgress(tokens=tokens, **(values | other))
+
+
+def test_the_store_lies_in_the_data_folder_unless_the_environment_names_another(paths, monkeypatch):
+    assert tracking_uri(paths) == f"sqlite:///{paths.root}/mlflow/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert tracking_uri(paths) == "http://mlflow:5000"
+
+
+def test_a_run_holds_settings_curves_data_and_machine(paths, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    config = small_config()
+    made = shards()
+    tracking = Tracking(paths)
+    with tracking.run("gpt", "tiny", {"dagster.run_id": "abc", "dagster.asset_key": "checkpoint"}) as run:
+        run.log_settings(training=config.model_dump())
+        result = train("gpt", config, made, paths.checkpoints("gpt") / "one", report=run.report)
+        run.log_shards(result.facts.shards)
+    found = tracking.client.get_run(run.id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name
+    assert found.info.run_name.startswith("gpt-tiny 20")
+    assert found.data.tags["dagster.run_id"] == "abc"
+    assert found.data.params["training.learning_rate"] == str(config.learning_rate)
+    assert json.loads(found.data.params["training.network"])["width"] == 32
+    losses = tracking.client.get_metric_history(run.id, "train/loss")
+    assert [point.step for point in losses] == [256 * step for step in range(1, 13)]
+    assert found.data.metrics["valid/bits_per_note"] >= (result.facts.bits_per_note or 0)
+    assert "valid/bits_per_note/reel" in found.data.metrics
+    assert "system/cpu_utilization_percentage" in found.data.metrics
+    assert found.inputs
+    (dataset,) = found.inputs.dataset_inputs
+    assert dataset.dataset.digest == result.facts.dataset_hash
+    assert json.loads(dataset.dataset.profile or "{}")["num_rows"] == 4
+    table = paths.mlflow / "artifacts" / run.id / "artifacts" / "training" / "shards.csv"
+    assert table.read_text().splitlines()[0] == "genre,transposition,pieces,tokens,hash"
+
+
+def test_a_killed_run_goes_on_in_the_same_history(paths):
+    tags = {"dagster.root_run_id": "root", "dagster.run_id": "first"}
+    tracking = Tracking(paths)
+    killed = tracking.run("gpt", "tiny", tags)
+    first = killed.__enter__()
+    first.log_settings(training={"seed": 0})
+    first.report(progress(100))
+    assert not killed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert tracking.client.get_run(first.id).info.status == "FAILED"
+    with Tracking(paths).run("gpt", "tiny", tags | {"dagster.run_id": "second"}) as second:
+        assert tracking.client.get_run(first.id).info.status == "RUNNING"
+        second.log_settings(training={"seed": 1})
+        second.report(progress(200, score=Score(4.5, {"slip_jig": 4.5})))
+    assert second.id == first.id
+    found = tracking.client.get_run(first.id)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["dagster.run_id"] == "second"
+    assert found.data.params["training.seed"] == "0"
+    assert [point.step for point in tracking.client.get_metric_history(first.id, "train/loss")] == [100, 200]
+    with tracking.run("lstm", "tiny", tags) as other:
+        pass
+    assert other.id != first.id
+
+
+def test_the_better_of_two_is_champion_here_and_in_mlflow(paths):
+    folder = paths.checkpoints("gpt")
+    made = shards()
+    tracking = Tracking(paths)
+    versions, decisions, decided = [], [], []
+    for name, steps in (("short", 2), ("long", 80), ("shorter", 1)):
+        with tracking.run("gpt") as run:
+            config = small_config(tokens=256 * steps, learning_rate=0.02)
+            result = train("gpt", config, made, folder / name, mlflow_run_id=run.id)
+            decided.append(run.id)
+            decisions.append(challenge(folder, result.best, result.validation))
+            versions.append(run.register(result.best, decisions[-1]))
+            assert run.register(result.best, decisions[-1]) == versions[-1]
+    assert versions == [1, 2, 3]
+    assert [decision.won for decision in decisions] == [True, True, False]
+    assert "first champion" in decisions[0].reason
+    assert "fewer than the champion's" in decisions[1].reason
+    assert "not fewer than the champion's" in decisions[2].reason
+    assert champion(folder) == folder / "long" / "best"
+    assert int(tracking.client.get_model_version_by_alias("music-assets-gpt", CHAMPION).version) == 2
+    version = tracking.client.get_model_version("music-assets-gpt", "2")
+    assert version.tags["decision"] == decisions[1].reason
+    logged = tracking.client.get_logged_model(version.tags["model_id"])
+    assert logged.status == "READY"
+    stored = tracking.client.list_logged_model_artifacts(logged.model_id)
+    assert {file.path for file in stored} >= {"model.safetensors", "config.json", "vocabulary.json", "training.json"}
+    outputs = tracking.client.get_run(decided[1]).outputs
+    assert outputs
+    assert [model.model_id for model in outputs.model_outputs] == [logged.model_id]
+
+
+def test_the_champion_is_scored_again_on_other_pieces(tmp_path):
+    made = shards()
+    old = train("gpt", small_config(tokens=256 * 40, learning_rate=0.02), made, tmp_path / "old")
+    challenge(tmp_path, old.best, old.validation)
+    more = shards(pieces=24)
+    new = train("gpt", small_config(tokens=256), more, tmp_path / "new")
+    assert new.validation.hash != old.validation.hash
+    decision = challenge(tmp_path, new.best, validation_set(more, 100_000))
+    assert not decision.won
+    assert decision.champion != old.facts.bits_per_note
+    assert champion(tmp_path) == old.best
+    assert challenge(tmp_path, old.best, old.validation).reason == "It is the champion already."
+
+
+def test_a_champion_that_cannot_be_used_gives_way(tmp_path):
+    made = shards()
+    old = train("gpt", small_config(), made, tmp_path / "old")
+    challenge(tmp_path, old.best, old.validation)
+    (old.best / "model.safetensors").unlink()
+    new = train("gpt", small_config(tokens=256), made, tmp_path / "new")
+    decision = challenge(tmp_path, new.best, new.validation)
+    assert decision.won
+    assert "cannot be used any more" in decision.reason
+    assert champion(tmp_path) == new.best
+
+
+def test_without_pieces_to_compare_on_the_newer_wins(tmp_path):
+    moved = [shard for shard in shards() if shard.transposition != "original"]
+    for name in ("old", "new"):
+        result = train("gpt", small_config(), moved, tmp_path / name)
+        decision = challenge(tmp_path, result.best, result.validation)
+    assert decision == Decision(True, "It is newer, and there is no held-out piece to compare on.", None, None)
+    assert read_facts(champion(tmp_path) or tmp_path).run == "new"
+
+
+def test_files_can_be_added_to_a_run_later(paths, tmp_path):
+    tracking = Tracking(paths)
+    with tracking.run("gpt") as run:
+        pass
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "one.ogg").write_bytes(b"music")
+    tracking.log_artifacts(run.id, tmp_path / "samples", "samples/reel")
+    tracking.log_artifact(run.id, tmp_path / "samples" / "one.ogg", "alone")
+    kept = {
+        file.path for folder in ("samples/reel", "alone") for file in tracking.client.list_artifacts(run.id, folder)
+    }
+    assert kept == {"samples/reel/one.ogg", "alone/one.ogg"}
+    assert tracking.client.get_run(run.id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_mlflow_says_nothing(tmp_path):
+    code = (
+        "from pathlib import Path; from music_assets.paths import DataPaths;"
+        "from music_assets.training.tracking import Tracking;"
+        f"tracking = Tracking(DataPaths(Path({str(tmp_path)!r})))\n"
+        "with tracking.run('gpt') as run: run.log_settings(training={'seed': 0})"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert (result.stdout, result.stderr) == ("", "")
