@@ -44,7 +44,7 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
     paths = data.paths
     changes = pending(paths.raw, paths.files, SETTLE_SECONDS)
     if not changes.count:
-        if paths.files.exists() and (digest := missing_digest(paths.files, paths.raw, paths.labels, paths.index)):
+        if paths.files.exists() and (digest := missing_digest(paths)):
             return dg.RunRequest(run_key=f"index:{digest}")
         waiting = f"; {changes.unsettled} files may still be copied" if changes.unsettled else ""
         return dg.SkipReason(f"No change under data/raw{waiting}.")

@@ -10,7 +10,10 @@ import typer
 
 from music_assets.paths import DataPaths, DiskFull
 
+corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
 app = typer.Typer(help="Symbolic music from raw MIDI to an honest report.", no_args_is_help=True, add_completion=False)
+
+app.add_typer(corpus, name="corpus")
 
 Architecture = Annotated[str, typer.Option(help="Network to train: gpt, lstm or gru.")]
 Preset = Annotated[
@@ -55,6 +58,111 @@ def demo(minutes: Minutes = None) -> None:
     """The whole graph on the embedded corpus, with a small GPT."""
     embedded_corpus()
     pipeline(minutes=minutes)
+
+
+@corpus.callback()
+def corpus_summary(context: typer.Context) -> None:
+    """Look at the corpus index; without a command, a summary of it."""
+    if context.invoked_subcommand is None:
+        _print_summary(DataPaths.from_environment())
+
+
+@corpus.command()
+def why(path: Annotated[str, typer.Argument(help="A MIDI file, by its path or as the index spells it.")]) -> None:
+    """Tell one file's full story: verdict, music, copies, song, labels, split, and why it is in a shard or not."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from music_assets.corpus.story import story
+
+    told = Table.grid(padding=(0, 2))
+    for heading, text in story(DataPaths.from_environment(), path):
+        told.add_row(Text(heading, "bold"), Text(text))
+    Console(soft_wrap=True).print(told)
+
+
+@corpus.command()
+def relabel() -> None:
+    """Take up edited labels, artists or taxonomy without reading a MIDI file again."""
+    from music_assets.pipeline import run_relabel
+
+    os.environ.setdefault("DAGSTER_HOME", str(_project()))
+    run_relabel()
+    _print_summary(DataPaths.from_environment())
+
+
+def _print_summary(paths: DataPaths) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from music_assets.corpus.index import index_summary, label_audit, verdict_counts
+
+    summary = index_summary(paths.index)
+    console = Console()
+    console.print(
+        f"{summary.files:,} files, {summary.ok:,} usable, {summary.pieces:,} pieces: {summary.copies:,} copies, "
+        f"{summary.near_duplicates:,} near-duplicates, {summary.unlabelled:,} without a label, "
+        f"{summary.withheld:,} withheld",
+        f"\n{summary.leaking} of {summary.held_out:,} held-out pieces resemble a training piece ({summary.leak:.2%})",
+    )
+    genres = [
+        {
+            "genre": name,
+            "train": genre.train,
+            "valid": genre.valid,
+            "test": genre.test,
+            "duplicates": genre.duplicates,
+            "withheld": genre.withheld,
+            "partition": "yes" if genre.enough else f"waits for {genre.minimum_pieces}",
+        }
+        for name, genre in summary.genres.items()
+    ]
+    for title, rows in {"verdicts": verdict_counts(paths.index), "genres": genres, **label_audit(paths.index)}.items():
+        if not rows:
+            continue
+        table = Table(title=title.replace("_", " "), title_justify="left")
+        for name, value in rows[0].items():
+            table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        for row in rows:
+            table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+        console.print(table)
+
+
+@app.command()
+def vocabulary(
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Take the genres of this checkpoint: its folder, or its vocabulary.json.")
+    ] = None,
+    genre: Annotated[list[str] | None, typer.Option(help="Only this genre of the checkpoint; can be repeated.")] = None,
+) -> None:
+    """Print the token ids by type, the vocabulary's fingerprint and, of a checkpoint, the genres."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from music_assets.tokens.vocabulary import MEANINGS, Vocabulary, read_vocabulary
+
+    known = read_vocabulary(checkpoint) if checkpoint else Vocabulary()
+    genre_ids = {name: known.genre_id(name) for name in genre or known.genres}
+    types = Table(title="token types", title_justify="left")
+    for heading in ("type", "first", "last", "count"):
+        types.add_column(heading, justify="left" if heading == "type" else "right", no_wrap=True)
+    types.add_column("meaning")
+    types.add_column("names")
+    for kind, ids in known.ranges.items():
+        shown, between = (ids, ", ") if len(ids) <= 4 else ((ids[0], ids[-1]), " … ")
+        names = between.join(known.name(token) for token in shown)
+        types.add_row(kind, str(ids[0]), str(ids[-1]), str(len(ids)), MEANINGS[kind], names)
+    unused = range(max(ids.stop for ids in known.ranges.values()), known.size)
+    types.add_row("", str(unused[0]), str(unused[-1]), str(len(unused)), "unused", "")
+    console = Console()
+    console.print(types)
+    if genre_ids:
+        genres = Table("genre", "id", title="genres", title_justify="left")
+        for name, token in genre_ids.items():
+            genres.add_row(name, str(token))
+        console.print(genres)
+    console.print(f"{known.size} ids, fingerprint {known.fingerprint}", highlight=False)
 
 
 @app.command()

@@ -75,6 +75,20 @@ def run_pipeline(
     return report
 
 
+def run_relabel() -> None:
+    """Build the index from the files as last read, and publish the genres whose pieces changed.
+
+    Raises:
+        ValueError: a step failed, in the step's own words.
+    """
+    with dg.DagsterInstance.get() as instance:
+        bury_dead_runs(instance)
+        step = _Steps(instance)
+        step("midi_index")
+        for genre in sorted(instance.get_dynamic_partitions(GENRES)):
+            step("genre_pieces", partition=genre)
+
+
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Give back what runs of this module held whose process was killed: no daemon looks after them."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):

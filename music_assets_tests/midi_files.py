@@ -42,7 +42,7 @@ def write_corpus(raw: Path, genres: Mapping[str, int], seed: int = 0, bars: int 
     for index, (genre, count) in enumerate(genres.items()):
         for number in range(count):
             artist = f"{genre.title()} Artist {number // 3}"
-            path = raw / "tunes" / genre / artist / f"Tune {number}.mid"
+            path = raw / "tunes" / genre / artist / f"Air {number}.mid"
             tune_seed = seed * 100_000 + index * 10_000 + number
             style = STYLES[index % len(STYLES)]
             paths.append(write_tune(path, style=style, seed=tune_seed, bars=bars, key=number % 12 - 5))

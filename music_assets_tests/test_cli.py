@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from music_assets.corpus.scan import scan
+from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import write_corpus
 
 PROJECT = Path(__file__).parents[1]
@@ -36,7 +38,7 @@ def project(folder: Path) -> Path:
 def test_help_names_the_commands(tmp_path: Path):
     done = music_assets("--help", folder=tmp_path)
     assert done.returncode == 0
-    for command in ("demo", "pipeline", "embedded-corpus", "ui"):
+    for command in ("demo", "pipeline", "embedded-corpus", "corpus", "ui"):
         assert command in done.stdout
 
 
@@ -101,3 +103,34 @@ def test_a_port_in_use(tmp_path: Path):
         f"music-assets: Port {port}, which MLflow needs, is in use: end that program or choose another port with "
         "--mlflow-port."
     )
+
+
+def test_the_corpus_summary_a_files_story_and_a_new_label(tmp_path: Path):
+    folder = project(tmp_path)
+    paths = DataPaths(folder / "data")
+    write_corpus(paths.raw, {"reel": 30}, bars=4)
+    scan(paths.raw, paths.files, workers=1)
+    read = paths.files.stat().st_mtime_ns
+
+    first = music_assets("corpus", "relabel", folder=folder)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "30 files, 30 usable, 30 pieces" in first.stdout
+    (paths.raw / "tunes" / "genres.csv").write_text("path,genre\nreel/Reel Artist 0/Air 0.mid,polka\n")
+    again = music_assets("corpus", "relabel", folder=folder)
+    assert "polka" in again.stdout
+    assert "waits for 20" in again.stdout
+    assert paths.files.stat().st_mtime_ns == read
+    assert music_assets("corpus", folder=folder).stdout.splitlines()[0] in again.stdout
+
+    told = music_assets("corpus", "why", "data/raw/tunes/reel/Reel Artist 0/Air 0.mid", folder=folder)
+    assert "polka 1.00 (genres.csv)" in told.stdout
+    assert "in none: genre polka has too few pieces" in told.stdout
+    lost = music_assets("corpus", "why", "tunes/reel/Reel Artist 0/Air.mid", folder=folder)
+    assert lost.returncode == 1
+    assert lost.stderr.startswith("music-assets: The index has no file tunes/reel/Reel Artist 0/Air.mid; paths are")
+
+
+def test_a_summary_of_no_index(tmp_path: Path):
+    done = music_assets("corpus", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no index at" in done.stderr

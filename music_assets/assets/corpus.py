@@ -1,14 +1,91 @@
 """corpus: MIDI files to a genre-labelled index."""
 
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
 import dagster as dg
 from pydantic import Field
 
 from music_assets.assets.failures import clear_failures
 from music_assets.assets.metadata import bars, log_progress, table
-from music_assets.corpus.index import IndexSummary, build_index, publish_genre, songs_in_two_splits
+from music_assets.corpus.index import (
+    IndexSettings,
+    IndexSummary,
+    build_index,
+    label_audit,
+    publish_genre,
+    songs_in_two_splits,
+)
+from music_assets.corpus.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
 from music_assets.corpus.scan import scan
 from music_assets.partitions import GENRES, genres
 from music_assets.resources import Data, available_cores
+
+
+class LakhConfig(dg.Config):
+    collection: Literal["clean_midi", "lmd_full"] = Field(
+        "clean_midi",
+        description="clean_midi: 17,256 files by artist and title, 234 MB to fetch; lmd_full: 178,561 files, 1.8 GB.",
+    )
+    archive: str | None = Field(
+        None, description="Path of the archive if you have it already; otherwise it is fetched to data/downloads."
+    )
+    sha256: str | None = Field(None, description="Hash of the archive if another one than the published is meant.")
+    labels: list[str] = Field(
+        list(LABELS), description="Label files to have in data/labels; those that are there are used as they are."
+    )
+    mirror: str | None = Field(
+        None, description="Address of a folder that has the archive and the label files, instead of their publishers."
+    )
+
+
+@dg.asset(group_name="corpus", kinds={"midi"}, pool="downloads")
+@clear_failures
+def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Data) -> dg.MaterializeResult:
+    """The Lakh MIDI Dataset in `data/raw`, and genre labels for it in `data/labels`: on demand, never by itself.
+
+    A download that breaks off goes on where it was, also in a later run. Nothing is unpacked before its sha256 is
+    checked, and nothing but MIDI files; what is there already is not fetched again.
+    """
+    report = partial(log_progress, context)
+    for name in config.labels:
+        require_label(name)
+    done = fetch_collection(
+        config.collection,
+        data.paths,
+        archive=Path(config.archive).expanduser() if config.archive else None,
+        sha256=config.sha256,
+        mirror=config.mirror,
+        report=report,
+    )
+    context.log.info(f"{done.path}: {done.files:,} files")
+    labels, failures = [], []
+    for name in config.labels:
+        try:
+            labels.append(fetch_label(name, data.paths, mirror=config.mirror, report=report))
+        except ValueError as error:
+            failures.append(str(error))
+    if failures:
+        raise ValueError(
+            f"{config.collection} is in place, but not every label file: {' '.join(failures)} "
+            "To do without one, leave it out of labels in lakh_archive's configuration."
+        )
+    hashes = " ".join([done.sha256, *sorted(label.sha256 for label in labels)])
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hashlib.blake2b(hashes.encode(), digest_size=16).hexdigest()),
+        metadata={
+            "collection": done.name,
+            "files": done.files,
+            "bytes": done.bytes,
+            "sha256": done.sha256,
+            "bytes_downloaded": done.downloaded + sum(label.downloaded for label in labels),
+            "labels": table({"file": one.name, "bytes": one.bytes, "sha256": one.sha256} for one in labels),
+            "licence": dg.MetadataValue.md(f"{ATTRIBUTION}. {LICENCE}."),
+            "path": dg.MetadataValue.path(done.path),
+        },
+    )
 
 
 class ScanConfig(dg.Config):
@@ -17,7 +94,7 @@ class ScanConfig(dg.Config):
     )
 
 
-@dg.asset(group_name="corpus", kinds={"midi", "parquet"}, pool="index")
+@dg.asset(group_name="corpus", kinds={"midi", "parquet"}, deps=[lakh_archive], pool="index")
 @clear_failures
 def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) -> dg.MaterializeResult:
     """Every MIDI file under `data/raw`: one row a file, with its musical facts or the reason why it is of no use.
@@ -51,11 +128,12 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
     )
 
 
-class IndexConfig(dg.Config):
-    minimum_pieces: int | None = Field(
-        None,
-        description="Training pieces from which on a genre gets a partition; as the taxonomy file says if None.",
-    )
+class IndexConfig(dg.Config, IndexSettings):
+    pass
+
+
+MAXIMUM_LEAK = 0.005
+"""Share of held-out pieces that may resemble a training piece as near-duplicates do."""
 
 
 @dg.asset(
@@ -68,6 +146,12 @@ class IndexConfig(dg.Config):
             "no_song_in_two_splits", asset="midi_index", description="No song group has pieces in two splits."
         ),
         dg.AssetCheckSpec(
+            "held_out_music_is_unknown",
+            asset="midi_index",
+            description=f"At most {MAXIMUM_LEAK:.1%} of the held-out pieces resemble a training piece as "
+            "near-duplicates do, by a search through all pairs.",
+        ),
+        dg.AssetCheckSpec(
             "genres_above_minimum",
             asset="midi_index",
             description="Every labelled genre has its minimum of training pieces; one that has not waits for more.",
@@ -77,22 +161,22 @@ class IndexConfig(dg.Config):
 @clear_failures
 def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Data) -> dg.MaterializeResult:
     """The corpus as a DuckDB file that you can query with SQL: pieces, musical facts, genre labels with source and
-    confidence, song groups, and the split into train, valid and test.
+    confidence, near-duplicates, song groups, and the split into train, valid and test.
 
     A genre with enough training pieces becomes a partition of everything that follows. Pieces without a label stay in
-    the index and out of the shards.
+    the index and out of the shards, and so do near-duplicates of a piece that stands for them.
     """
     paths = data.paths
-    summary = build_index(paths.files, paths.raw, paths.labels, paths.index, minimum_pieces=config.minimum_pieces)
+    summary = build_index(paths, IndexSettings.model_validate(config.model_dump()))
     if not summary.enough:
         raise ValueError(_why_no_genre(summary))
     context.instance.add_dynamic_partitions(GENRES, summary.enough)
-    too_small = [genre for genre in summary.genres if genre not in summary.enough]
+    too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
     context.log.info(
-        f"{summary.pieces:,} pieces, {summary.unlabelled:,} of them without a label; "
-        f"{len(summary.enough)} genres with at least {summary.minimum_pieces} training pieces"
+        f"{summary.pieces:,} pieces, {summary.near_duplicates:,} of them near-duplicates, {summary.unlabelled:,} without "
+        f"a label; {len(summary.enough)} genres with enough training pieces"
     )
-    leaks = songs_in_two_splits(paths.index)
+    mixed = songs_in_two_splits(paths.index)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.digest),
         metadata={
@@ -100,8 +184,12 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
             "usable_files": summary.ok,
             "pieces": summary.pieces,
             "copies_folded": summary.copies,
+            "near_duplicates": summary.near_duplicates,
             "pieces_without_label": summary.unlabelled,
             "pieces_withheld": summary.withheld,
+            "residual_leak": summary.leak,
+            "residual_leak_in_words": f"{summary.leaking} of {summary.held_out} held-out pieces resemble a training "
+            "piece as near-duplicates do",
             "rewritten": summary.rewritten,
             "pieces_by_genre": table(
                 {
@@ -109,22 +197,31 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
                     "train": genre.train,
                     "valid": genre.valid,
                     "test": genre.test,
+                    "near_duplicates": genre.duplicates,
                     "withheld": genre.withheld,
                     "partition": genre.enough,
                 }
                 for name, genre in summary.genres.items()
             ),
             "training_pieces": bars({name: genre.train for name, genre in summary.genres.items()}),
+            **{name: table(rows) for name, rows in label_audit(paths.index).items()},
             "label_notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes) or "none"),
             "path": dg.MetadataValue.path(paths.index),
         },
         check_results=[
-            dg.AssetCheckResult(check_name="no_song_in_two_splits", passed=not leaks, metadata={"groups": len(leaks)}),
+            dg.AssetCheckResult(check_name="no_song_in_two_splits", passed=not mixed, metadata={"groups": len(mixed)}),
+            dg.AssetCheckResult(
+                check_name="held_out_music_is_unknown",
+                passed=summary.leak <= MAXIMUM_LEAK,
+                metadata={"leaking": summary.leaking, "held_out": summary.held_out, "share": summary.leak},
+            ),
             dg.AssetCheckResult(
                 check_name="genres_above_minimum",
                 passed=not too_small,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"Waiting for {summary.minimum_pieces} training pieces: {', '.join(too_small)}."
+                description="Waiting for more training pieces: "
+                + ", ".join(f"{name} has {count}" for name, count in too_small.items())
+                + "."
                 if too_small
                 else None,
             ),
@@ -140,7 +237,7 @@ def _why_no_genre(summary: IndexSummary) -> str:
         )
     largest, genre = max(summary.genres.items(), key=lambda item: item[1].train)
     return (
-        f"No genre has the minimum of {summary.minimum_pieces} training pieces (the largest, {largest}, has "
+        f"No genre has the minimum of {genre.minimum_pieces} training pieces (the largest, {largest}, has "
         f"{genre.train}): add pieces, or lower minimum_pieces in midi_index's configuration."
     )
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,33 @@ EXACT_GRID = 960
 CONTENT_GRID = 24
 """Positions per quarter note of :attr:`Facts.content_hash`."""
 
+_MAJOR = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
+_MINOR = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"]
+KEYS = tuple([f"{tonic} major" for tonic in _MAJOR] + [f"{tonic} minor" for tonic in _MINOR])
+"""Values of :attr:`Facts.key`: the keys of the chromatic scale from C upwards."""
+# How well each pitch class, from the tonic upwards, fits a major and a minor key: the probe-tone ratings of Krumhansl
+# and Kessler, in C. Krumhansl, Cognitive Foundations of Musical Pitch (1990), chapter 2.
+_MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+
+
+def _standardised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row with mean 0 and length 1, so that the dot product of two is their correlation."""
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    return centred / np.linalg.norm(centred, axis=-1, keepdims=True)
+
+
+_KEY_PROFILES = _standardised(
+    np.array([np.roll(profile, tonic) for profile in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)])
+)
+
 
 @dataclass(frozen=True)
 class Facts:
     """What a score holds; the annotations say what each field means.
 
-    Of a score without notes the two hashes are None; of one that has drums only, pitches and polyphony.
+    None stands for what a score does not have: without notes the hashes, densities and velocities, without pitched
+    notes the pitches, polyphony and key.
     """
 
     notes: Annotated[int, "Notes, drums included."]
@@ -38,16 +59,32 @@ class Facts:
     pitch_min: Annotated[int | None, "Lowest MIDI pitch, drums left out."]
     pitch_max: Annotated[int | None, "Highest MIDI pitch, drums left out."]
     polyphony: Annotated[float | None, "Mean number of notes where at least one sounds, drums left out."]
-    velocity_levels: Annotated[int, "Distinct velocities."]
+    key: Annotated[
+        str | None,
+        "Estimated key, such as Eb major: the one whose Krumhansl-Kessler profile correlates best with the time that "
+        "each pitch class sounds in the whole piece, drums left out.",
+    ]
+    key_confidence: Annotated[
+        float | None,
+        "Correlation of the estimated key less that of the next best one, 0..2; near 0 two keys fit alike.",
+    ]
+    notes_per_beat: Annotated[
+        float | None, "Notes, drums included, per quarter note from the first onset to the last end."
+    ]
+    notes_per_second: Annotated[float | None, "Notes, drums included, per second from the first onset to the last end."]
+    velocity_levels: Annotated[int, "Distinct velocities; 1 is a file without dynamics."]
+    velocity_std: Annotated[float | None, "Standard deviation of the velocities."]
+    lyrics: Annotated[int, "Lyric events, mostly a syllable each; words in plain text events do not count."]
+    markers: Annotated[int, "Markers, such as the names of sections."]
     ticks_per_quarter: Annotated[int, "Ticks per quarter note."]
     piece_id: Annotated[
         str | None,
-        "md5 of the music: notes with velocity and program, tempos, time signatures. Files that share it are "
+        "Hash of the music: notes with velocity and program, tempos, time signatures. Files that share it are "
         "copies of one piece, whatever their bytes are.",
     ]
     content_hash: Annotated[
         str | None,
-        "md5 of the notes alone: onsets (from the first one), durations, pitches and drum flags on a grid of "
+        "Hash of the notes alone: onsets (from the first one), durations, pitches and drum flags on a grid of "
         f"{CONTENT_GRID} positions a beat. Other instruments, dynamics and tempo do not change it.",
     ]
 
@@ -96,12 +133,11 @@ def facts(score: ScoreTick) -> Facts:
     programs = [_DRUMS if track.is_drum else track.program for track in tracks]
     program = np.repeat(np.array(programs, np.int64), counts)
     melodic = program != _DRUMS
-    tempos, signatures = _tempos(score), _time_signatures(score)
+    tempos, signatures, tpq = _tempos(score), _time_signatures(score), score.tpq
     first, end = (int(onset.min()), int((onset + duration).max())) if len(onset) else (0, 0)
+    seconds = _seconds(tempos, end, tpq)
+    key, key_confidence = _key(pitch[melodic], duration[melodic])
     numerator, denominator = divmod(signatures.at(first), 256)
-    tpq = score.tpq
-    exact = [_grid(ticks, tpq, EXACT_GRID) for ticks in (onset, duration, tempos.tick, signatures.tick)]
-    loose = [_grid(ticks, tpq, CONTENT_GRID) for ticks in (onset - first, duration)]
     return Facts(
         notes=len(onset),
         drum_notes=int((~melodic).sum()),
@@ -109,27 +145,25 @@ def facts(score: ScoreTick) -> Facts:
         programs=sorted(set(programs) - {_DRUMS}),
         bars=_bars(signatures, end, tpq),
         beats=end / tpq,
-        seconds=float((tempos.spans(end) * tempos.value).sum() / (1e6 * tpq)),
+        seconds=seconds,
         tempo=6e7 / tempos.at(first),
         tempo_changes=len(tempos.tick) - 1,
         time_signature=f"{numerator}/{denominator}",
         time_signature_changes=len(signatures.tick) - 1,
-        pitch_min=min(pitch[melodic].tolist(), default=None),
-        pitch_max=max(pitch[melodic].tolist(), default=None),
+        pitch_min=int(pitch[melodic].min()) if melodic.any() else None,
+        pitch_max=int(pitch[melodic].max()) if melodic.any() else None,
         polyphony=_polyphony(onset[melodic], duration[melodic]),
-        velocity_levels=len(np.unique(velocity)),
+        key=key,
+        key_confidence=key_confidence,
+        notes_per_beat=_ratio(len(onset), (end - first) / tpq),
+        notes_per_second=_ratio(len(onset), seconds - _seconds(tempos, first, tpq)),
+        velocity_levels=int(np.count_nonzero(np.bincount(velocity))),
+        velocity_std=float(velocity.std()) if len(velocity) else None,
+        lyrics=sum(len(track.lyrics) for track in score.tracks),
+        markers=len(score.markers),
         ticks_per_quarter=tpq,
-        # packed columns sort faster: a pitch and a velocity have 7 bits, a program 8
-        piece_id=_digest(
-            [(exact[0] << 15) + (program << 7) + pitch, (exact[1] << 7) + velocity],
-            [exact[2], tempos.value],
-            [exact[3], signatures.value],
-        )
-        if len(onset)
-        else None,
-        content_hash=_digest([(loose[0] << 8) + (~melodic << 7) + pitch, np.maximum(loose[1], 1)])
-        if len(onset)
-        else None,
+        piece_id=_piece_id(onset, duration, pitch, velocity, program, tempos, signatures, tpq) if len(onset) else None,
+        content_hash=_content_hash(onset - first, duration, pitch, ~melodic, tpq) if len(onset) else None,
     )
 
 
@@ -148,19 +182,38 @@ def _time_signatures(score: ScoreTick) -> _Changes:
     return _Changes.of(events["time"][real], (numerator * 256 + denominator)[real], _DEFAULT_TIME_SIGNATURE)
 
 
+def _seconds(tempos: _Changes, end: int, ticks_per_quarter: int) -> float:
+    """Seconds from the start of the file to a tick."""
+    return float((tempos.spans(end) * tempos.value).sum() / (1e6 * ticks_per_quarter))
+
+
+def _ratio(amount: float, of: float) -> float | None:
+    return amount / of if of > 0 else None
+
+
 def _bars(signatures: _Changes, end: int, ticks_per_quarter: int) -> int:
     bar = 4 * ticks_per_quarter * (signatures.value // 256) / (signatures.value % 256)
     return int(np.ceil(signatures.spans(end) / bar).sum())
 
 
 def _polyphony(onset: NDArray[np.int64], duration: NDArray[np.int64]) -> float | None:
-    order = np.argsort(onset, kind="stable")
-    onset, end = onset[order], (onset + duration)[order]
     if not duration.any():
         return None
-    reached = np.maximum.accumulate(end)
-    silence = np.maximum(onset[1:] - reached[:-1], 0).sum()
-    return float(duration.sum() / (reached[-1] - onset[0] - silence))
+    # silence is where all notes that have begun have ended: the i-th end comes before the next onset
+    begins, ends = np.sort(onset), np.sort(onset + duration)
+    silence = np.maximum(begins[1:] - ends[:-1], 0).sum()
+    return float(duration.sum() / (ends[-1] - begins[0] - silence))
+
+
+def _key(pitch: NDArray[np.int64], duration: NDArray[np.int64]) -> tuple[str | None, float | None]:
+    """The best of ``KEYS`` and its lead; none where all pitch classes sound equally long or nothing sounds."""
+    sounding = np.bincount(pitch % 12, weights=duration, minlength=12).astype(np.float64)
+    if (sounding == sounding[0]).all():
+        return None, None
+    # rounded, so that a tie is one on every processor; the first of KEYS wins it
+    correlations = (_KEY_PROFILES @ _standardised(sounding)).round(9)
+    next_best, best = np.sort(correlations)[-2:]
+    return KEYS[int(correlations.argmax())], float(best - next_best)
 
 
 def _grid(ticks: NDArray[np.int64], ticks_per_quarter: int, positions: int) -> NDArray[np.int64]:
@@ -168,10 +221,53 @@ def _grid(ticks: NDArray[np.int64], ticks_per_quarter: int, positions: int) -> N
     return (2 * ticks * positions + ticks_per_quarter) // (2 * ticks_per_quarter)
 
 
-def _digest(*tables: list[NDArray[Any]]) -> str:
-    """md5 of tables, each a list of columns, whose rows have no order."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for columns in tables:
-        table = np.stack(columns)
-        digest.update(table[:, np.lexsort(table[::-1])].astype("<i8").tobytes() + b"|")
-    return digest.hexdigest()
+def _piece_id(
+    onset: NDArray[np.int64],
+    duration: NDArray[np.int64],
+    pitch: NDArray[np.int64],
+    velocity: NDArray[np.int64],
+    program: NDArray[np.int64],
+    tempos: _Changes,
+    signatures: _Changes,
+    ticks_per_quarter: int,
+) -> str:
+    onset, duration, tempo_onset, signature_onset = (
+        _grid(ticks, ticks_per_quarter, EXACT_GRID) for ticks in (onset, duration, tempos.tick, signatures.tick)
+    )
+    # a pitch and a velocity have 7 bits, a program 8
+    notes = _sorted_rows((onset << 15) + (program << 7) + pitch, (duration << 7) + velocity)
+    return _digest(notes, tempo_onset, tempos.value, signature_onset, signatures.value)
+
+
+def _content_hash(
+    onset: NDArray[np.int64],
+    duration: NDArray[np.int64],
+    pitch: NDArray[np.int64],
+    drum: NDArray[np.bool_],
+    ticks_per_quarter: int,
+) -> str:
+    onset, duration = (_grid(ticks, ticks_per_quarter, CONTENT_GRID) for ticks in (onset, duration))
+    # all in 64 bits, 19 of them for the duration: 21,845 quarter notes and more are one
+    duration = np.minimum(np.maximum(duration, 1), (1 << 19) - 1)
+    return _digest(np.sort((onset << 27) + (drum.astype(np.int64) << 26) + (pitch << 19) + duration))
+
+
+def _sorted_rows(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(2, n): both columns in the order of ``first``, equal ones in the order of ``second``.
+
+    Few rows have an equal, so that the slow sort by two columns is done for these only.
+    """
+    order = first.argsort()
+    table = np.stack([first[order], second[order]])
+    equal = table[0, 1:] == table[0, :-1]
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    table[1, tied] = table[1, tied[np.lexsort(table[::-1, tied])]]
+    return table
+
+
+def _digest(*tables: NDArray[np.int64]) -> str:
+    """128 bits of sha1, which is faster than md5 where the processor helps."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for table in tables:
+        digest.update(table.astype("<i8").tobytes() + b"|")
+    return digest.hexdigest()[:32]

@@ -3,136 +3,64 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from pydantic import BaseModel, Field
 
-from music_assets.corpus.facts import Facts
+from music_assets.corpus.artists import ArtistTable
+from music_assets.corpus.audit import TABLES as AUDIT_TABLES
+from music_assets.corpus.audit import audit
+from music_assets.corpus.claims import SONGS_SCHEMA
+from music_assets.corpus.duplicates import near_duplicates, residual_leak
 from music_assets.corpus.labels import claims, label_files
-from music_assets.corpus.scan import files_digest
-from music_assets.corpus.songs import fold_title, group_ids, path_facts, song_key
+from music_assets.corpus.scan import FILES_SCHEMA, files_digest
+from music_assets.corpus.songs import fold_title, group_ids, path_facts, song_key, song_variants
 from music_assets.corpus.splits import SPLITS, WITHHELD, assign_splits
+from music_assets.corpus.tables import FACTS, TABLES, VIEWS
 from music_assets.corpus.taxonomy import Taxonomy
 from music_assets.corpus.verdicts import OK
-from music_assets.paths import publish
+from music_assets.paths import DataPaths, publish
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raise it when the same files and labels would give another index."""
 
-_FACTS = [name for name in Facts.descriptions() if name != "piece_id"]
+_NOT_IN_THE_INDEX = ("mtime_ns", "fingerprint")
 _NO_ROWS = hashlib.blake2b(digest_size=16).hexdigest()
-GENRE_COLUMNS = ["piece_id", "path", "md5", "group_id", "split", "genre", "artist", "title", *_FACTS]
+GENRE_COLUMNS = ["piece_id", "path", "md5", "group_id", "split", "genre", "artist", "title", *FACTS]
 """Columns of :func:`genre_rows`."""
 
-_SONG = {
-    "artist": "Artist as the path gives it.",
-    "title": "Title as the path gives it, without file suffix and version number.",
-}
-_TABLES: dict[str, tuple[str, dict[str, str]]] = {
-    "files": (
-        "One row a MIDI file under the drop folder, usable or not.",
-        {
-            "path": "Path relative to the drop folder.",
-            "collection": "First folder of the path.",
-            "bytes": "Size of the file.",
-            "md5": "md5 of the file; null if it could not be read to its end.",
-            "verdict": "ok, or why the file is not used.",
-            "detail": "The verdict in a sentence, and what was done to open the file.",
-            **Facts.descriptions(),
-            **_SONG,
-        },
-    ),
-    "pieces": (
-        "One row a piece: all usable files with the same music, shown by one of them.",
-        {
-            "piece_id": Facts.descriptions()["piece_id"],
-            "path": "File that stands for the piece: with artist and title if possible, then first by path.",
-            "collection": "Collection of that file.",
-            "md5": "md5 of that file.",
-            "copies": "Files with this music.",
-            "group_id": "Pieces of one song share it: same artist and title, or same notes.",
-            "split": f"{', '.join(SPLITS)}, or {WITHHELD}: a piece of its group is held out further.",
-            "genre": "Chosen genre or null: highest confidence, then most claims, then first by name.",
-            "genre_source": "Source of the chosen genre.",
-            "genre_confidence": "Confidence of the chosen genre, 0..1.",
-            **_SONG,
-            **{name: text for name, text in Facts.descriptions().items() if name != "piece_id"},
-        },
-    ),
-    "labels": (
-        "Every claim that a file is of a genre.",
-        {
-            "path": "The file.",
-            "genre": "Slug of the genre.",
-            "source": "Who says so: folder, genres.csv, or a scheme of the Lakh genre map.",
-            "confidence": "How sure the source is, 0..1.",
-        },
-    ),
-    "genres": (
-        "One row a genre that at least one piece has.",
-        {
-            "genre": "Slug: the partition key.",
-            "name": "Name for people.",
-            "pieces": "Pieces in a split.",
-            **{split: f"Pieces in {split}." for split in SPLITS},
-            "withheld": "Pieces in no split because their song is held out.",
-            "enough": "Whether train has the minimum number of pieces.",
-            "rows_hash": "Hash of the rows that are published for this genre.",
-        },
-    ),
-    "build": (
-        "One row: what this index was built from.",
-        {
-            "digest": "Hash of the files table, the label files, the taxonomy and the minimum.",
-            "minimum_pieces": "Training pieces from which on a genre gets shards.",
-            "notes": "Doubtful things in the label files, a sentence each.",
-        },
-    ),
-}
-_VIEWS = {
-    "unlabelled": (
-        "Pieces without a genre.",
-        "select * exclude (genre, genre_source, genre_confidence) from pieces where genre is null",
-    ),
-    "genre_splits": (
-        "Pieces, notes and hours by genre and split.",
-        """
-        select genre, split, count(*) as pieces, sum(notes)::bigint as notes, sum(seconds) / 3600 as hours
-        from pieces where genre is not null group by all order by all
-        """,
-    ),
-    "dropped": (
-        "Files that reach no shard, and why.",
-        f"""
-        select files.path, case
-            when files.verdict <> '{OK}' then files.verdict
-            when files.path <> pieces.path then 'copy of ' || pieces.path
-            when pieces.genre is null then 'no label'
-            when pieces.split = '{WITHHELD}' then 'song is held out'
-            else 'genre ' || pieces.genre || ' has too few pieces'
-            end as reason
-        from files left join pieces using (piece_id) left join genres using (genre)
-        where files.verdict <> '{OK}' or files.path <> pieces.path or pieces.genre is null
-            or pieces.split = '{WITHHELD}' or not genres.enough
-        order by all
-        """,
-    ),
-}
+
+class IndexSettings(BaseModel):
+    """What goes into the shards."""
+
+    minimum_pieces: int | None = Field(
+        default=None,
+        ge=1,
+        description="Training pieces from which on a genre gets shards, unless the taxonomy file has a number for it; "
+        "the number for all genres in that file if None.",
+    )
+    keep_near_duplicates: bool = Field(
+        default=False, description="Publish every near-duplicate, and not only the one that stands for them."
+    )
 
 
 @dataclass(frozen=True)
 class GenreSummary:
-    """A genre's pieces by split, whether they are enough for shards, and the hash of its published rows."""
+    """A genre's published pieces by split, what was left out, whether the rest is enough for shards, and the hash
+    of its rows."""
 
     train: int
     valid: int
     test: int
+    duplicates: int
     withheld: int
+    minimum_pieces: int
     enough: bool
     rows_hash: str
 
@@ -146,13 +74,19 @@ class IndexSummary:
     pieces: int
     copies: int
     """Usable files that were folded into another one with the same music."""
+    near_duplicates: int
+    """Pieces for which a near-duplicate stands."""
     unlabelled: int
     """Pieces without a genre; they stay out of the shards."""
     withheld: int
     """Pieces in no split because their song is held out."""
+    held_out: int
+    """Published pieces in valid and test."""
+    leaking: int
+    """Those of them that resemble a published training piece as near-duplicates do."""
     genres: dict[str, GenreSummary]
     """By slug, in alphabetical order."""
-    minimum_pieces: int
+    settings: IndexSettings
     notes: list[str]
     """Doubtful things in the label files, a sentence each."""
     digest: str
@@ -161,73 +95,66 @@ class IndexSummary:
 
     @property
     def enough(self) -> list[str]:
-        """Genres with the minimum number of training pieces."""
+        """Genres with their minimum number of training pieces."""
         return [name for name, genre in self.genres.items() if genre.enough]
+
+    @property
+    def leak(self) -> float:
+        """Share of the held-out pieces that leak into training, 0..1; 0 if nothing is held out."""
+        return self.leaking / max(self.held_out, 1)
 
     def rows_hash(self, genre: str) -> str:
         """Hash of the rows that :func:`publish_genre` writes, also for a genre that has none."""
         return self.genres[genre].rows_hash if genre in self.genres else _NO_ROWS
 
 
-def build_index(
-    files_table: Path,
-    raw: Path,
-    labels: Path,
-    index: Path,
-    *,
-    minimum_pieces: int | None = None,
-    taxonomy: Taxonomy | None = None,
-) -> IndexSummary:
+def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> IndexSummary:
     """Build the index from the table of :func:`music_assets.corpus.scan.scan`, unless it is up to date.
 
-    ``labels`` is the folder of label files that belong to no collection; ``minimum_pieces`` defaults to the
-    taxonomy's. Readers of the old file are not disturbed. Raises
-    :class:`music_assets.corpus.labels.BadLabels`.
+    Readers of the old file are not disturbed. Raises :class:`music_assets.corpus.labels.BadLabels`.
     """
-    if not files_table.exists():
-        raise FileNotFoundError(f"There is no table of files at {files_table}: scan the drop folder first.")
-    taxonomy = taxonomy or Taxonomy.load()
-    minimum_pieces = taxonomy.minimum_pieces if minimum_pieces is None else minimum_pieces
-    files = pl.read_parquet(files_table).drop("mtime_ns")
-    digest = _digest(files, label_files(raw, labels), taxonomy, minimum_pieces)
-    if index.exists() and (summary := index_summary(index)).digest == digest:
+    if not paths.files.exists():
+        raise FileNotFoundError(f"There is no table of files at {paths.files}: scan the drop folder first.")
+    settings = settings or IndexSettings()
+    taxonomy = Taxonomy.of(paths.labels)
+    files = _files(paths)
+    digest = _digest(files, paths, taxonomy, settings)
+    if paths.index.exists() and (summary := index_summary(paths.index)).digest == digest:
         return summary
+    artists = ArtistTable.load(paths.labels)
+    files = _with_names(files, taxonomy)
     usable = files.filter(pl.col("verdict") == OK)
-    labels_table, notes = claims(usable, raw, labels, taxonomy)
-    songs = [path_facts(path, taxonomy) for path in files["path"]]
-    files = files.with_columns(
-        pl.Series("artist", [song.artist for song in songs], pl.String),
-        pl.Series("title", [song.title for song in songs], pl.String),
-    )
-    pieces = _pieces(files.filter(pl.col("verdict") == OK), labels_table)
+    labels, notes = claims(usable.select(SONGS_SCHEMA.names()), paths.raw, paths.labels, taxonomy, artists)
+    fingerprints = _fingerprints(paths)
+    pieces = _pieces(usable, labels, fingerprints, artists, settings)
     tables = {
         "files": files,
         "pieces": pieces,
-        "labels": labels_table,
-        "genres": _genres(pieces, taxonomy, minimum_pieces),
+        "labels": labels,
+        "genres": _genres(pieces, taxonomy, settings),
+        **audit(labels, usable.select("path", "piece_id").join(pieces.select("piece_id", "group_id"), on="piece_id")),
+        "leaks": _leaks(pieces.filter("published").join(fingerprints, on="piece_id")),
         "build": pl.DataFrame(
-            {"digest": [digest], "minimum_pieces": [minimum_pieces], "notes": [notes]},
-            schema_overrides={"notes": pl.List(pl.String)},
+            [{"digest": digest, "notes": notes} | settings.model_dump()],
+            schema_overrides={"notes": pl.List(pl.String), "minimum_pieces": pl.Int32},
         ),
     }
-    with publish(index) as target, _connect(target, read_only=False) as connection:
+    with publish(paths.index) as target, _connect(target, read_only=False) as connection:
         for name, table in tables.items():
             _write_table(connection, name, table)
-        for name, (comment, query) in _VIEWS.items():
+        for name, (comment, query) in VIEWS.items():
             connection.execute(f"create view {name} as {query}")
             connection.execute(f"comment on view {name} is '{_quoted(comment)}'")
-    return _summary(index, rewritten=True)
+    return _summary(paths.index, rewritten=True)
 
 
-def missing_digest(files_table: Path, raw: Path, labels: Path, index: Path) -> str | None:
-    """The digest that an index built now would have, with the minimum of the one that is there; None if that one has
-    it already.
+def missing_digest(paths: DataPaths) -> str | None:
+    """The digest that an index built now would have, with the settings of the one that is there; None if that one
+    has it already.
     """
-    taxonomy = Taxonomy.load()
-    built = index_summary(index) if index.exists() else None
-    minimum_pieces = built.minimum_pieces if built else taxonomy.minimum_pieces
-    files = pl.read_parquet(files_table).drop("mtime_ns")
-    digest = _digest(files, label_files(raw, labels), taxonomy, minimum_pieces)
+    built = index_summary(paths.index) if paths.index.exists() else None
+    settings = built.settings if built else IndexSettings()
+    digest = _digest(_files(paths), paths, Taxonomy.of(paths.labels), settings)
     return None if built and built.digest == digest else digest
 
 
@@ -237,18 +164,18 @@ def index_summary(index: Path) -> IndexSummary:
 
 
 def genre_rows(index: Path, genre: str) -> pl.DataFrame:
-    """The pieces of a genre that are in a split: ``GENRE_COLUMNS``, sorted by ``piece_id``, perhaps none."""
-    with _reading(index) as connection:
+    """The published pieces of a genre: ``GENRE_COLUMNS``, sorted by ``piece_id``, perhaps none."""
+    with reading_index(index) as connection:
         return connection.sql(
-            f"select {', '.join(GENRE_COLUMNS)} from pieces where genre = ? and split <> ? order by piece_id",
-            params=[genre, WITHHELD],
+            f"select {', '.join(GENRE_COLUMNS)} from pieces where genre = ? and published order by piece_id",
+            params=[genre],
         ).pl()
 
 
 def publish_genre(index: Path, genre: str, target: Path) -> tuple[int, str, bool]:
     """Write :func:`genre_rows` as Parquet; return their number, their hash, and whether the file was
     rewritten."""
-    with _reading(index) as connection:
+    with reading_index(index) as connection:
         found = connection.execute("select pieces, rows_hash from genres where genre = ?", [genre]).fetchone()
     count, rows_hash = found or (0, _NO_ROWS)
     if target.exists() and pl.read_parquet_metadata(target).get("rows_hash") == rows_hash:
@@ -258,9 +185,25 @@ def publish_genre(index: Path, genre: str, target: Path) -> tuple[int, str, bool
     return count, rows_hash, True
 
 
+def verdict_counts(index: Path) -> list[dict[str, Any]]:
+    """Files by verdict, the most frequent first."""
+    with reading_index(index) as connection:
+        return _dicts(connection, "select verdict, count(*) as files from files group by all order by all desc")
+
+
+def label_audit(index: Path) -> dict[str, list[dict[str, Any]]]:
+    """The tables of :func:`music_assets.corpus.audit.audit` by name."""
+    with reading_index(index) as connection:
+        return {name: _dicts(connection, f"from {name}") for name in AUDIT_TABLES}
+
+
+def _dicts(connection: "DuckDBPyConnection", sql: str) -> list[dict[str, Any]]:
+    return connection.sql(sql).pl().to_dicts()
+
+
 def songs_in_two_splits(index: Path) -> list[str]:
     """Groups with pieces in more than one split: none, unless something is wrong."""
-    with _reading(index) as connection:
+    with reading_index(index) as connection:
         rows = connection.execute(
             """
             select group_id from pieces where split <> ?
@@ -271,58 +214,131 @@ def songs_in_two_splits(index: Path) -> list[str]:
     return [group for (group,) in rows]
 
 
-def _digest(files: pl.DataFrame, labels: list[Path], taxonomy: Taxonomy, minimum_pieces: int) -> str:
+def _files(paths: DataPaths) -> pl.DataFrame:
+    return pl.read_parquet(paths.files, columns=[name for name in FILES_SCHEMA if name not in _NOT_IN_THE_INDEX])
+
+
+def _fingerprints(paths: DataPaths) -> pl.DataFrame:
+    """``piece_id`` and ``fingerprint`` of every usable piece."""
+    files = pl.scan_parquet(paths.files).filter(pl.col("verdict") == OK)
+    return files.select("piece_id", "fingerprint").unique("piece_id", keep="any").sort("piece_id").collect()
+
+
+def _digest(files: pl.DataFrame, paths: DataPaths, taxonomy: Taxonomy, settings: IndexSettings) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{INDEX_VERSION} {minimum_pieces} {files_digest(files)} {taxonomy.model_dump_json()}".encode())
-    for file in labels:
+    for part in (str(INDEX_VERSION), settings.model_dump_json(), files_digest(files), taxonomy.model_dump_json()):
+        digest.update(f"{part}\n".encode())
+    for file in label_files(paths.raw, paths.labels):
         digest.update(f"{file.parent.name}/{file.name}".encode())
         digest.update(hashlib.blake2b(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _pieces(files: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Fold the usable files into pieces and give each its group, split and genre."""
-    keys = [
-        (song_key(artist, title), fold_title(title)) for artist, title in files.select("artist", "title").iter_rows()
-    ]
-    files = files.with_columns(
-        pl.Series("song_key", [key for key, _ in keys], pl.String),
-        pl.Series("title_key", [title for _, title in keys], pl.String),
-    )
+def _with_names(files: pl.DataFrame, taxonomy: Taxonomy) -> pl.DataFrame:
+    """Add what the paths say: ``folder_genre``, ``artist``, ``title``, and ``title_key``, null for none."""
+    found = [path_facts(path, taxonomy) for path in files["path"]]
+    names = {
+        "folder_genre": [one.genre for one in found],
+        "artist": [one.artist for one in found],
+        "title": [one.title for one in found],
+        "title_key": [fold_title(one.title) or None for one in found],
+    }
+    return files.with_columns(pl.Series(name, values, pl.String) for name, values in names.items())
+
+
+def _pieces(
+    files: pl.DataFrame,
+    labels: pl.DataFrame,
+    fingerprints: pl.DataFrame,
+    artists: ArtistTable,
+    settings: IndexSettings,
+) -> pl.DataFrame:
+    """Fold the usable files into pieces and give each its near-duplicates, group, split and genre."""
+    files = files.join(near_duplicates(fingerprints), on="piece_id").rename({"cluster": "near_duplicates"})
+    files = _with_song_keys(files, fingerprints, artists)
     files = files.with_columns(group_id=group_ids(files))
     shown = files.sort(pl.col("song_key").is_null(), "path").unique("piece_id", keep="first", maintain_order=True)
-    claimed = labels.join(files.select("path", "piece_id"), on="path")
-    chosen = (
+    pieces = (
+        shown.join(files.group_by("piece_id").agg(pl.len().cast(pl.Int32).alias("copies")), on="piece_id")
+        .join(assign_splits(files), on="piece_id")
+        .join(_chosen(labels.join(files.select("path", "near_duplicates"), on="path")), "near_duplicates", "left")
+    )
+    # the first of a cluster stands for it: if possible in a split and with a name, then the longest
+    order = pieces.sort(pl.col("split") == WITHHELD, pl.col("song_key").is_null(), -pl.col("notes"), "piece_id")
+    stands = order.group_by("near_duplicates").agg(stands=pl.col("piece_id").first())
+    pieces = pieces.join(stands, on="near_duplicates").with_columns(
+        duplicate_of=pl.when(pl.col("stands") != pl.col("piece_id")).then("stands")
+    )
+    published = pl.col("genre").is_not_null() & (pl.col("split") != WITHHELD)
+    if not settings.keep_near_duplicates:
+        published &= pl.col("duplicate_of").is_null()
+    return pieces.with_columns(published=published).sort("piece_id").select(TABLES["pieces"][1].keys())
+
+
+def _with_song_keys(files: pl.DataFrame, fingerprints: pl.DataFrame, artists: ArtistTable) -> pl.DataFrame:
+    """Add ``song_key``, ``song_variants`` and ``split_key``, see ``songs`` and ``splits``."""
+    names = files.select("artist", "title").unique()
+    songs = [(artists.canonical(artist) if artist else None, title) for artist, title in names.iter_rows()]
+    names = names.with_columns(
+        pl.Series("song_key", [song_key(*song) for song in songs], pl.String),
+        pl.Series("song_variants", [song_variants(*song) for song in songs], pl.List(pl.String)),
+    )
+    # one bin of the sketch, which near-duplicates share as often as they are similar
+    bins = fingerprints.select("piece_id", music_key=(pl.col("fingerprint").list.first() & 0xFFFF).cast(pl.String))
+    return (
+        files.join(names, on=["artist", "title"], nulls_equal=True)
+        .join(bins, on="piece_id")
+        .with_columns(split_key=pl.coalesce("title_key", "music_key", "piece_id"))
+    )
+
+
+def _chosen(claimed: pl.DataFrame) -> pl.DataFrame:
+    """The genre of every cluster of near-duplicates that anybody claims to know."""
+    return (
         claimed.sort("confidence", "source", descending=[True, False])
-        .group_by("piece_id", "genre", maintain_order=True)
+        .group_by("near_duplicates", "genre", maintain_order=True)
         .agg(
             pl.col("source").first().alias("genre_source"),
             pl.col("confidence").first().alias("genre_confidence"),
             pl.len().alias("claims"),
         )
         .sort("genre_confidence", "claims", "genre", descending=[True, True, False])
-        .unique("piece_id", keep="first", maintain_order=True)
+        .unique("near_duplicates", keep="first", maintain_order=True)
         .drop("claims")
     )
-    pieces = (
-        shown.join(files.group_by("piece_id").agg(pl.len().cast(pl.Int32).alias("copies")), on="piece_id")
-        .join(assign_splits(files), on="piece_id")
-        .join(chosen, on="piece_id", how="left")
+
+
+def _genres(pieces: pl.DataFrame, taxonomy: Taxonomy, settings: IndexSettings) -> pl.DataFrame:
+    labelled = pieces.drop_nulls("genre")
+    published = labelled.filter("published")
+    counts = [(pl.col("published") & (pl.col("split") == split)).sum().cast(pl.Int32).alias(split) for split in SPLITS]
+    withheld = pl.col("split") == WITHHELD
+    counts += [
+        (~pl.col("published") & ~withheld).sum().cast(pl.Int32).alias("duplicates"),
+        withheld.sum().cast(pl.Int32).alias("withheld"),
+    ]
+    hashes = {genre: _rows_hash(rows) for (genre,), rows in published.select(GENRE_COLUMNS).group_by("genre")}
+    return (
+        labelled.group_by("genre")
+        .agg(counts)
+        .sort("genre")
+        .with_columns(
+            name=pl.col("genre").map_elements(taxonomy.title, pl.String),
+            pieces=pl.sum_horizontal(SPLITS),
+            minimum_pieces=pl.col("genre").map_elements(
+                lambda genre: taxonomy.minimum(genre, settings.minimum_pieces), pl.Int32
+            ),
+            rows_hash=pl.col("genre").map_elements(lambda genre: hashes.get(genre, _NO_ROWS), pl.String),
+        )
+        .with_columns(enough=pl.col("train") >= pl.col("minimum_pieces"))
+        .select(TABLES["genres"][1].keys())
     )
-    return pieces.sort("piece_id").select(_TABLES["pieces"][1].keys())
 
 
-def _genres(pieces: pl.DataFrame, taxonomy: Taxonomy, minimum_pieces: int) -> pl.DataFrame:
-    counts = [pl.col("split").eq(split).sum().cast(pl.Int32).alias(split) for split in (*SPLITS, WITHHELD)]
-    genres = pieces.drop_nulls("genre").group_by("genre").agg(counts).sort("genre")
-    published = pieces.filter(pl.col("split") != WITHHELD).select(GENRE_COLUMNS)
-    hashes = {genre: _rows_hash(rows) for (genre,), rows in published.group_by("genre")}
-    return genres.with_columns(
-        name=pl.col("genre").map_elements(taxonomy.title, pl.String),
-        pieces=pl.sum_horizontal(SPLITS),
-        enough=pl.col("train") >= minimum_pieces,
-        rows_hash=pl.col("genre").map_elements(lambda genre: hashes.get(genre, _NO_ROWS), pl.String),
-    ).select(_TABLES["genres"][1].keys())
+def _leaks(pieces: pl.DataFrame) -> pl.DataFrame:
+    """The leaking pieces of every held-out split."""
+    found = [residual_leak(pieces, split=split).examples.with_columns(split=pl.lit(split)) for split in SPLITS[1:]]
+    return pl.concat(found)
 
 
 def _rows_hash(rows: pl.DataFrame) -> str:
@@ -330,7 +346,7 @@ def _rows_hash(rows: pl.DataFrame) -> str:
 
 
 def _write_table(connection: "DuckDBPyConnection", name: str, table: pl.DataFrame) -> None:
-    comment, columns = _TABLES[name]
+    comment, columns = TABLES[name]
     connection.register("source", table.select(columns.keys()))
     connection.execute(f"create table {name} as select * from source")
     connection.unregister("source")
@@ -351,7 +367,7 @@ def _connect(path: Path, *, read_only: bool) -> "DuckDBPyConnection":
 
 
 @contextmanager
-def _reading(index: Path) -> "Iterator[DuckDBPyConnection]":
+def reading_index(index: Path) -> "Iterator[DuckDBPyConnection]":
     """A short look into the index that blocks nobody."""
     if not index.exists():
         raise FileNotFoundError(f"There is no index at {index}: build it first.")
@@ -360,28 +376,34 @@ def _reading(index: Path) -> "Iterator[DuckDBPyConnection]":
 
 
 def _summary(index: Path, *, rewritten: bool) -> IndexSummary:
-    with _reading(index) as connection:
+    with reading_index(index) as connection:
         totals = connection.execute(
             f"""
             select
                 (select count(*) from files), (select count(*) from files where verdict = '{OK}'),
-                count(*), count(*) filter (genre is null), count(*) filter (split = '{WITHHELD}') from pieces
+                count(*), count(duplicate_of), count(*) filter (genre is null),
+                count(*) filter (split = '{WITHHELD}'), count(*) filter (published and split <> '{SPLITS[0]}'),
+                (select count(*) from leaks)
+            from pieces
             """
         ).fetchall()[0]
-        genres = connection.execute(
-            f"select genre, {', '.join(SPLITS)}, withheld, enough, rows_hash from genres order by genre"
-        ).fetchall()
-        digest, minimum_pieces, notes = connection.execute("select * from build").fetchall()[0]
-    files, ok, pieces, unlabelled, withheld = totals
+        columns = ["genre", *(field.name for field in fields(GenreSummary))]
+        genres = connection.execute(f"select {', '.join(columns)} from genres order by genre").fetchall()
+        build = connection.execute("select digest, notes, minimum_pieces, keep_near_duplicates from build")
+        digest, notes, minimum_pieces, keep_near_duplicates = build.fetchall()[0]
+    files, ok, pieces, near, unlabelled, withheld, held_out, leaking = totals
     return IndexSummary(
         files=files,
         ok=ok,
         pieces=pieces,
         copies=ok - pieces,
+        near_duplicates=near,
         unlabelled=unlabelled,
         withheld=withheld,
+        held_out=held_out,
+        leaking=leaking,
         genres={name: GenreSummary(*row) for name, *row in genres},
-        minimum_pieces=minimum_pieces,
+        settings=IndexSettings(minimum_pieces=minimum_pieces, keep_near_duplicates=keep_near_duplicates),
         notes=notes,
         digest=digest,
         rewritten=rewritten,

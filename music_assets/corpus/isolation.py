@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, as_completed
 from dataclasses import dataclass
@@ -34,19 +35,21 @@ def run_isolated(
     items: Sequence[Item],
     *,
     workers: int | None = None,
-    chunk: int = 64,
+    chunk: int = 32,
     seconds: float = SECONDS,
 ) -> Iterator[tuple[Item, Result | Lost]]:
     """Call ``function`` on every item in ``workers`` processes (default: one a core), in no order.
 
     Items travel in chunks. A chunk whose worker died or took longer than ``seconds`` is gone through again
     item by item, so that only the item that did it is :class:`Lost`; it also is if it ran out of memory.
-    ``function`` and the items must be picklable; an exception of ``function`` ends the run.
+    ``function`` and the items must be picklable; an exception of ``function`` ends the run. If this process is
+    killed, its workers end after the chunk that they are at.
     """
-    with _pool(min(workers or os.cpu_count() or 1, max(len(items), 1))) as pool:
+    chunks = -(-len(items) // chunk)
+    with _pool(min(workers or os.cpu_count() or 1, max(chunks, 1)), function.__module__) as pool:
         for size in (chunk, 1):
             tasks: dict[Future[list[Result | Lost]], int] = {
-                pool.schedule(_each, args=(function, items[start : start + size]), timeout=seconds): start
+                pool.schedule(_each, args=(function, items[start : start + size], seconds), timeout=seconds): start
                 for start in range(0, len(items), size)
             }
             suspects: list[Item] = []
@@ -68,9 +71,11 @@ def run_isolated(
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPool]:
-    # forkserver: no locks of this process's threads are copied, and a worker after a crash starts fast
-    pool = ProcessPool(workers, initializer=_limit_memory, context=get_context("forkserver"))
+def _pool(workers: int, module: str) -> Iterator[ProcessPool]:
+    # forkserver: no locks of this process's threads are copied, and a worker starts with all it needs imported
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, module])
+    pool = ProcessPool(workers, initializer=_limit_memory, context=context)
     try:
         yield pool
         pool.close()
@@ -88,8 +93,13 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Lost]:
-    return [_one(function, item) for item in items]
+def _each(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> list[Result | Lost]:
+    # the pool stops a worker after ``seconds``, but where it was killed itself, nobody else ends one that hangs
+    signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+    try:
+        return [_one(function, item) for item in items]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _one(function: Callable[[Item], Result], item: Item) -> Result | Lost:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import polars as pl
 from tqdm import tqdm
 
 from music_assets.corpus.isolation import Lost, run_isolated
+from music_assets.corpus.locks import exclusive
 from music_assets.corpus.verdicts import READER_VERSION, examine
 from music_assets.paths import publish
 
@@ -44,17 +46,27 @@ FILES_SCHEMA = pl.Schema(
         "pitch_min": pl.Int16(),
         "pitch_max": pl.Int16(),
         "polyphony": pl.Float64(),
+        "key": pl.String(),
+        "key_confidence": pl.Float64(),
+        "notes_per_beat": pl.Float64(),
+        "notes_per_second": pl.Float64(),
         "velocity_levels": pl.Int16(),
+        "velocity_std": pl.Float64(),
+        "lyrics": pl.Int32(),
+        "markers": pl.Int32(),
         "ticks_per_quarter": pl.Int32(),
         "piece_id": pl.String(),
         "content_hash": pl.String(),
+        "fingerprint": pl.List(pl.UInt32()),
     }
 )
 """Columns of the files table: ``path`` relative to the drop folder with ``/``, then what
-:func:`music_assets.corpus.verdicts.examine` says."""
+:func:`music_assets.corpus.verdicts.examine` says. The fingerprint is larger than all others together: read the columns
+that you need."""
 
 _FOUND_SCHEMA = {name: FILES_SCHEMA[name] for name in ("path", "collection", "bytes", "mtime_ns")}
 _IDENTITY = ["path", "bytes", "mtime_ns"]
+_STATE = [*_IDENTITY, "md5", "verdict"]
 _VERSION_KEY = "reader_version"
 
 
@@ -123,34 +135,36 @@ def scan(
     processes; a file that cannot be used, or that kills its reader, gets a verdict. One that was written to
     in the last ``settle_seconds`` may still be copied: its row stays what it was. ``progress`` is called
     with (files done, files to read). What an interrupted scan has read is kept and not read again.
+
+    Raises:
+        Busy: another process scans into the same table.
     """
-    parts = files_table.with_suffix(".parts")
-    saved = sorted(parts.glob("*.parquet"))
-    # the newest row of a path is in the last part
-    known = pl.concat([_load(file) for file in (files_table, *saved)])
-    known = known.unique("path", keep="last", maintain_order=True)
-    difference = _compare(raw, known, settle_seconds)
-    fresh, kept = difference.fresh, difference.kept
-    table, rewritten = known, bool(saved or len(fresh) or len(kept) < len(known) or not files_table.exists())
-    if rewritten:
-        rows = [kept]
-        for number, part in enumerate(_read(raw, fresh, workers, progress), start=len(saved)):
-            with publish(parts / f"{number:06d}.parquet") as target:
-                _save(part, target)
-            rows.append(part)
-        table = pl.concat(rows).sort("path")
-        with publish(files_table) as target:
-            _save(table, target)
+    with exclusive(files_table):
+        parts = files_table.with_suffix(".parts")
+        saved = sorted(parts.glob("*.parquet"))
+        state = _newest([_load(file, _STATE) for file in (files_table, *saved)])
+        difference = _compare(raw, state, settle_seconds)
+        rewritten = bool(saved or len(difference.fresh) or len(difference.removed) or not files_table.exists())
+        if rewritten:
+            first = int(saved[-1].stem) + 1 if saved else 0
+            for number, part in enumerate(_read(raw, difference.fresh, workers, progress), start=first):
+                saved.append(parts / f"{number:06d}.parquet")
+                with publish(saved[-1]) as target:
+                    _save(part, target)
+            table = _newest([_load(file) for file in (files_table, *saved)], without=difference.removed)
+            with publish(files_table) as target:
+                _save(table, target)
+            state = table.select(_STATE)
         shutil.rmtree(parts, ignore_errors=True)
-    verdicts = table["verdict"].value_counts().sort(["count", "verdict"], descending=[True, False])
+    verdicts = state["verdict"].value_counts().sort(["count", "verdict"], descending=[True, False])
     return ScanSummary(
-        seen=len(table),
-        read=len(fresh),
-        unchanged=len(kept),
+        seen=len(state),
+        read=len(difference.fresh),
+        unchanged=len(state) - len(difference.fresh),
         removed=len(difference.removed),
         unsettled=difference.unsettled,
         verdicts=dict(verdicts.iter_rows()),
-        digest=files_digest(table),
+        digest=files_digest(state),
         rewritten=rewritten,
     )
 
@@ -166,8 +180,6 @@ def files_digest(files: pl.DataFrame) -> str:
 class _Difference:
     fresh: pl.DataFrame
     """Files to read: ``_FOUND_SCHEMA``."""
-    kept: pl.DataFrame
-    """Known rows that stay."""
     removed: pl.DataFrame
     """Known rows whose file is gone."""
     unsettled: int
@@ -175,17 +187,24 @@ class _Difference:
 
 def _compare(raw: Path, known: pl.DataFrame, settle_seconds: float) -> _Difference:
     found = pl.DataFrame(list(_walk(raw)), schema=_FOUND_SCHEMA, orient="row")
-    fresh = found.join(known, on=_IDENTITY, how="anti")
+    fresh = found.join(known, on=_IDENTITY, how="anti", maintain_order="left")
     # a time in the future is a wrong clock and no copy in progress
     age = time.time_ns() - pl.col("mtime_ns")
     unsettled = fresh.filter((age >= 0) & (age < int(settle_seconds * 1e9)))
-    fresh = fresh.join(unsettled, on="path", how="anti")
     return _Difference(
-        fresh=fresh,
-        kept=known.join(found, on="path", how="semi").join(fresh, on="path", how="anti"),
+        fresh=fresh.join(unsettled, on="path", how="anti", maintain_order="left"),
         removed=known.join(found, on="path", how="anti"),
         unsettled=len(unsettled),
     )
+
+
+def _newest(tables: list[pl.DataFrame], without: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The last row of every path, sorted by path, but for the paths of ``without``."""
+    rows = pl.concat(tables)
+    paths = rows.select("path").with_row_index().unique("path", keep="last")
+    if without is not None:
+        paths = paths.join(without, on="path", how="anti")
+    return rows[paths.sort("path")["index"]]
 
 
 def _load(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
@@ -220,7 +239,7 @@ def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
                     if key not in visited:
                         visited.add(key)
                         yield from walk(entry.path, f"{prefix}{entry.name}/")
-                elif entry.name.lower().endswith(SUFFIXES):
+                elif entry.name.lower().endswith(SUFFIXES) and stat.S_ISREG(status.st_mode):
                     path = os.fsencode(prefix + entry.name).decode(errors="backslashreplace")
                     yield path, path.split("/")[0] if prefix else LOOSE, status.st_size, status.st_mtime_ns
             except OSError:
@@ -234,13 +253,14 @@ def _read(
     raw: Path, fresh: pl.DataFrame, workers: int | None, progress: Callable[[int, int], None]
 ) -> Iterator[pl.DataFrame]:
     """Rows of the files in ``fresh``, some thousand at a time."""
-    found = {raw / row["path"]: row for row in fresh.iter_rows(named=True)}
+    paths = {f"{raw}/{path}": path for path in fresh["path"]}
     rows = []
-    results = run_isolated(examine, list(found), workers=workers)
-    bar = tqdm(results, "reading MIDI", len(found), unit="file", disable=None)
-    for done, (path, result) in enumerate(bar, start=1):
-        rows.append(found[path] | (vars(result) if isinstance(result, Lost) else result))
-        progress(done, len(found))
-        if len(rows) == ROWS_IN_A_PART or done == len(found):
-            yield pl.DataFrame(rows, schema=FILES_SCHEMA)
+    results = run_isolated(examine, list(paths), workers=workers)
+    bar = tqdm(results, "reading MIDI", len(paths), unit="file", disable=None)
+    for done, (file, result) in enumerate(bar, start=1):
+        rows.append({"path": paths[file]} | (vars(result) if isinstance(result, Lost) else result))
+        progress(done, len(paths))
+        if len(rows) == ROWS_IN_A_PART or done == len(paths):
+            read = pl.DataFrame(rows, schema=FILES_SCHEMA).drop("collection", "bytes", "mtime_ns")
+            yield read.join(fresh, on="path").select(FILES_SCHEMA.names())
             rows = []

@@ -11,9 +11,15 @@ import polars as pl
 from music_assets.corpus.taxonomy import Taxonomy, fold
 
 _SUFFIX = re.compile(r"(\.(midi?|kar|rmi|gz))+$", re.IGNORECASE)
-_VERSION = re.compile(r"\.\d{1,2}$")
+# the N of `<title>.N`, but not that of `Etude Op.10`
+_VERSION = re.compile(r"(?<!\bno)(?<!\bnr)(?<!\bop)(?<!\bpt)(?<!\bvol)(?<!\bpart)\.\d{1,2}$", re.IGNORECASE)
 _MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _NO_NAME = {"the", "and", "a", "feat", "ft", "featuring"}
+_REMARK = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_LONG_WORD = 4
+"""Words with fewer letters are what tells titles apart: *Fugue in A* is not *Fugue in E*."""
+_LONG_TITLE = 8
+"""So are the letters of a title with fewer: *Gone* is not *One*."""
 
 
 class PathFacts(NamedTuple):
@@ -53,8 +59,16 @@ def path_facts(path: str, taxonomy: Taxonomy) -> PathFacts:
 
 
 def fold_title(title: str | None) -> str:
-    """What two spellings of one title share: case, accents and punctuation left out. Empty for none."""
-    return fold(title or "")
+    """What two spellings of one title share: letters and digits, without case, accents, spaces and remarks.
+
+    ``Don't Stop (Live)`` and ``dont stop`` are one title, ``Good Night`` and ``Goodnight`` too. A remark in
+    brackets counts if nothing else is there. Empty for none.
+    """
+    return "".join(_title_words(title))
+
+
+def _title_words(title: str | None) -> list[str]:
+    return fold(_REMARK.sub(" ", title or "")).split() or fold(title or "").split()
 
 
 @lru_cache(maxsize=1 << 16)
@@ -68,26 +82,50 @@ def fold_artist(artist: str | None) -> str:
 
 
 def song_key(artist: str | None, title: str | None) -> str | None:
-    """The same for all files of one song; None unless both artist and title are known."""
+    """The same for all files of one song; None unless both artist and title are known.
+
+    Artist names are compared as spelt: give the canonical one where it is known.
+    """
     folded_artist, folded_title = fold_artist(artist), fold_title(title)
     return f"{folded_artist}/{folded_title}" if folded_artist and folded_title else None
 
 
-def group_ids(files: pl.DataFrame) -> pl.Series:
-    """The group of every row of ``files`` (``song_key``, ``piece_id``, ``content_hash``: strings or null).
+def song_variants(artist: str | None, title: str | None) -> list[str]:
+    """Keys of which two titles of one artist share one if a letter more, less or other makes one the other.
 
-    Rows that share any one of the three are in one group, and so are rows linked through others. The id of a
-    group is the smallest of its song keys' hashes (of its content hashes where no file has a song key),
-    so that another version of a known song changes no id.
+    The title must have ``_LONG_TITLE`` letters and the word with the letter ``_LONG_WORD``; digits never differ:
+    parts, opus numbers and keys stay apart. (Deletion neighbourhoods, as in Bocek, Hunt and Stiller, *Fast
+    similarity search in large dictionaries*, 2007.)
+    """
+    folded_artist, words = fold_artist(artist), _title_words(title)
+    if not folded_artist or sum(map(len, words)) < _LONG_TITLE:
+        return []
+    variants = {"".join(words)}
+    for place, word in enumerate(words):
+        if len(word) >= _LONG_WORD and word.isalpha():
+            before, after = "".join(words[:place]), "".join(words[place + 1 :])
+            variants |= {f"{before}{word[:i]}{word[i + 1 :]}{after}" for i in range(len(word))}
+    return [f"{folded_artist}/{variant}" for variant in sorted(variants)]
+
+
+def group_ids(files: pl.DataFrame) -> pl.Series:
+    """The group of every row of ``files``: rows that share a value of any link, and rows linked through others.
+
+    The links are the columns ``song_key``, ``piece_id``, ``content_hash``, ``near_duplicates`` (strings or null)
+    and ``song_variants`` (list of strings). The id of a group is the smallest of its song keys' hashes (of its
+    content hashes where no file has a song key), so that another version of a known song changes no id.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     count, rows, nodes, size = len(files), [], [], len(files)
-    for name in ("song_key", "piece_id", "content_hash"):
-        present = files[name].is_not_null().arg_true().to_numpy()
-        codes = files[name].drop_nulls().rank("dense").to_numpy().astype(np.int64) - 1
-        rows.append(present)
+    for name in ("song_key", "piece_id", "content_hash", "near_duplicates", "song_variants"):
+        links = files.select(pl.int_range(pl.len()).alias("row"), link=name)
+        if isinstance(links.schema["link"], pl.List):
+            links = links.explode("link")
+        links = links.drop_nulls()
+        codes = links["link"].rank("dense").to_numpy().astype(np.int64) - 1
+        rows.append(links["row"].to_numpy())
         nodes.append(size + codes)
         size += int(codes.max(initial=-1)) + 1
     row, node = np.concatenate(rows), np.concatenate(nodes)

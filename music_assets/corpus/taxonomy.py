@@ -3,14 +3,20 @@
 import re
 import tomllib
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-_SHIPPED = Path(__file__).with_name("taxonomy.toml")
+TAXONOMY_NAME = "taxonomy.toml"
+_SHIPPED = Path(__file__).with_name(TAXONOMY_NAME)
 
 
+class BadLabels(ValueError):
+    """A file of labels or genres that cannot be understood; the message names the file, the field and the way out."""
+
+
+@lru_cache(maxsize=1 << 16)
 def fold(text: str) -> str:
     """Lower-case words without accents and punctuation, one space between them.
 
@@ -25,30 +31,68 @@ def fold(text: str) -> str:
 class Genre(BaseModel):
     """A genre that the taxonomy knows."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: str = Field(description="For people to read.")
-    aliases: list[str] = Field(description="Other names that mean this genre.")
+    aliases: list[str] = Field([], description="Other names that mean this genre.")
+    minimum_pieces: int | None = Field(None, description="Instead of the taxonomy's minimum.", ge=1)
 
 
 class Taxonomy(BaseModel):
-    """The known genres by slug, and the folder names that are no genre."""
+    """The known genres by slug, and the names that are no genre."""
+
+    model_config = ConfigDict(extra="forbid")
 
     minimum_pieces: int = Field(description="Training pieces from which on a genre gets shards.", ge=1)
     not_genres: list[str] = Field(description="Folder names that say nothing of the music.")
+    labels_without_genre: list[str] = Field([], description="Labels of published genre lists that may be any genre.")
     genres: dict[str, Genre] = Field(description="Known genres by slug.")
 
     @classmethod
     @cache
     def load(cls, file: Path = _SHIPPED) -> "Taxonomy":
-        """The taxonomy of a TOML file, by default the one that comes with the package."""
-        return cls.model_validate(tomllib.loads(file.read_text("utf-8")))
+        """The taxonomy of a TOML file, by default the one that comes with the package. Raises BadLabels."""
+        return cls._read(file)
+
+    @classmethod
+    def of(cls, labels: Path) -> "Taxonomy":
+        """The user's taxonomy in the folder of label files, or else the one that comes with the package.
+
+        Raises BadLabels.
+        """
+        own = labels / TAXONOMY_NAME
+        return cls._read(own) if own.exists() else cls.load()
+
+    @classmethod
+    def _read(cls, file: Path) -> "Taxonomy":
+        try:
+            return cls.model_validate(tomllib.loads(file.read_text("utf-8")))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            reason = f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+        raise BadLabels(
+            f"{file} is not a taxonomy ({reason.removesuffix('.')}): mend it, or move it away to use the one that "
+            "comes with the package."
+        )
 
     def model_post_init(self, context: object) -> None:
+        self._not_genres = {fold(name) for name in self.not_genres}
         self._slugs: dict[str, str] = {}
         for slug, genre in self.genres.items():
+            if slug != _slug(fold(slug)):
+                raise ValueError(f"The genre {slug!r} must be written {_slug(fold(slug)) or 'with letters'!r}.")
             for name in (slug, genre.name, *genre.aliases):
-                if self._slugs.setdefault(fold(name), slug) != slug:
-                    raise ValueError(f"The taxonomy gives {name!r} to {self._slugs[fold(name)]} and to {slug}.")
-        self._not_genres = {fold(name) for name in self.not_genres}
+                folded = fold(name)
+                if not folded or folded in self._not_genres:
+                    raise ValueError(f"{name!r} cannot name the genre {slug}, for it names none.")
+                if self._slugs.setdefault(folded, slug) != slug:
+                    raise ValueError(f"The taxonomy gives {name!r} to {self._slugs[folded]} and to {slug}.")
+        self._unsaid = {fold(label) for label in self.labels_without_genre}
+        for label in self._unsaid & self._slugs.keys():
+            raise ValueError(f"The label {label!r} cannot both name {self._slugs[label]} and be without genre.")
 
     def known(self, name: str) -> str | None:
         """The slug of a genre that the taxonomy knows by this name, or None."""
@@ -61,10 +105,30 @@ class Taxonomy(BaseModel):
         ``not_genres``.
         """
         folded = fold(name)
-        if len(folded) < 2 or folded.isdigit() or folded in self._not_genres:
-            return None
-        return self._slugs.get(folded) or folded.replace(" ", "_")
+        if folded in self._slugs:
+            return self._slugs[folded]
+        return None if len(folded) < 2 or folded.isdigit() or folded in self._not_genres else _slug(folded)
+
+    def foresees(self, label: str) -> bool:
+        """Whether a label of a published genre list has a place here: it means a genre, or is said to mean none."""
+        return fold(label) in self._slugs or fold(label) in self._unsaid
+
+    def names_nothing(self, name: str) -> bool:
+        """Whether a folder name is one of ``not_genres``, so that it names no artist either."""
+        return fold(name) in self._not_genres
+
+    def minimum(self, slug: str, default: int | None = None) -> int:
+        """Training pieces from which on a genre gets shards: its own number, or else ``default``, or else the
+        taxonomy's.
+        """
+        own = self.genres[slug].minimum_pieces if slug in self.genres else None
+        general = self.minimum_pieces if default is None else default
+        return general if own is None else own
 
     def title(self, slug: str) -> str:
         """The name of a genre for people."""
         return self.genres[slug].name if slug in self.genres else slug.replace("_", " ").capitalize()
+
+
+def _slug(folded: str) -> str:
+    return folded.replace(" ", "_")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from music_assets.corpus.facts import facts
+from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.reading import BadMidi, load_bytes, read_score
 
 OK = "ok"
@@ -13,23 +14,25 @@ MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 3_600.0
 MAXIMUM_BARS = 5_000
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it when the row of an unchanged file would change: every file is then read again."""
 
 
-def examine(path: Path) -> dict[str, Any]:
+def examine(path: Path | str) -> dict[str, Any]:
     """``md5``, ``verdict``, ``detail`` and, where the file could be parsed, the facts of one file.
 
-    ``detail`` is empty for a file that needed no word. Never raises for a bad file.
+    A file that can be used has a ``fingerprint`` too (an array of uint32). ``detail`` is empty for a file that needed
+    no word. Never raises for a bad file.
     """
     row: dict[str, Any] = {"verdict": OK, "detail": ""}
     try:
-        data = load_bytes(path)
+        data = load_bytes(Path(path))
         row["md5"] = hashlib.md5(data, usedforsecurity=False).hexdigest()
         reading = read_score(data)
         row["detail"] = " ".join(reading.repairs)
         row |= vars(facts(reading.score))
         _require_usable(row)
+        row["fingerprint"] = fingerprint(reading.score)
     except BadMidi as error:
         row["verdict"] = error.verdict
         row["detail"] = f"{row['detail']} {error.detail}".strip()

@@ -69,7 +69,7 @@ def test_the_drop_folder_is_read_once_its_copying_has_ended(graph: Graph):
     assert not tick(graph, automation.drop_folder)
 
     earlier = time.time() - 60
-    changed = write_tune(graph.paths.raw / "tunes/reel/Reel Artist 0/Tune 0.mid", seed=99)
+    changed = write_tune(graph.paths.raw / "tunes/reel/Reel Artist 0/Air 0.mid", seed=99)
     half_copied = write_tune(graph.paths.raw / "tunes/reel/New/Arrival.mid", seed=98)
     os.utime(changed, (earlier, earlier))
     request = tick(graph, automation.drop_folder)[0]

@@ -6,7 +6,8 @@ import pytest
 from music_assets.definitions import defs
 
 GRAPH = {
-    "raw_midi": ("corpus", set()),
+    "lakh_archive": ("corpus", set()),
+    "raw_midi": ("corpus", {"lakh_archive"}),
     "midi_index": ("corpus", {"raw_midi"}),
     "genre_pieces": ("corpus", {"midi_index"}),
     "token_shards": ("tokens", {"genre_pieces"}),

@@ -1,8 +1,10 @@
 """The index from real files: pieces, labels, splits, documented SQL, and no work without a reason."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -11,6 +13,7 @@ import pytest
 
 from music_assets.corpus.index import (
     GENRE_COLUMNS,
+    IndexSettings,
     IndexSummary,
     build_index,
     genre_rows,
@@ -29,13 +32,13 @@ def paths(tmp_path: Path) -> DataPaths:
     paths = DataPaths(tmp_path)
     write_corpus(paths.raw, {"reel": 30, "jig": 12}, bars=4)
     for number in range(2):
-        write_tune(paths.raw / "clean_midi" / "ABBA" / f"Song {number}.mid", style="band", seed=number, bars=4)
+        write_tune(paths.raw / "clean_midi" / "Nobody Known" / f"Song {number}.mid", style="band", seed=number, bars=4)
     return paths
 
 
 def build(paths: DataPaths, minimum_pieces: int = 10) -> IndexSummary:
     scan(paths.raw, paths.files, workers=1)
-    return build_index(paths.files, paths.raw, paths.labels, paths.index, minimum_pieces=minimum_pieces)
+    return build_index(paths, IndexSettings(minimum_pieces=minimum_pieces))
 
 
 def query(paths: DataPaths, sql: str) -> list[tuple]:
@@ -68,7 +71,7 @@ def test_nothing_is_done_without_a_reason(paths: DataPaths) -> None:
     )
     assert again.digest == first.digest
     assert build(paths, minimum_pieces=11).rewritten
-    (paths.raw / "clean_midi" / "genres.csv").write_text("path,genre\nABBA/Song 0.mid,pop\n")
+    (paths.raw / "clean_midi" / "genres.csv").write_text("path,genre\nNobody Known/Song 0.mid,pop\n")
     assert build(paths, minimum_pieces=11).genres.keys() == {"jig", "pop", "reel"}
 
 
@@ -81,7 +84,7 @@ def test_new_files_rewrite_their_genre_only_and_move_nothing(paths: DataPaths) -
     for number in range(5):
         write_tune(paths.raw / "tunes" / "jig" / "New" / f"New {number}.mid", style="jig", seed=900 + number, bars=4)
     # another version of a known song, in another genre
-    write_tune(paths.raw / "tunes" / "jig" / "Reel Artist 0" / "Tune 0.1.mid", style="jig", seed=999, bars=4)
+    write_tune(paths.raw / "tunes" / "jig" / "Reel Artist 0" / "Air 0.1.mid", style="jig", seed=999, bars=4)
     build(paths)
     after = dict(query(paths, "select piece_id, split from pieces"))
     assert before.items() <= after.items()
@@ -101,13 +104,13 @@ def test_copies_are_one_piece_with_the_labels_of_all(paths: DataPaths) -> None:
     assert query(paths, "select path, copies, genre from pieces where copies > 1") == [
         ("a collection/polka/Somebody/Song 0.mid", 2, "polka")
     ]
-    assert ("clean_midi/ABBA/Song 0.mid", f"copy of {copy.relative_to(paths.raw)}") in query(paths, "from dropped")
+    assert ("clean_midi/Nobody Known/Song 0.mid", f"copy of {copy.relative_to(paths.raw)}") in query(paths, "from dropped")
 
 
 def test_a_piece_takes_its_surest_label(paths: DataPaths) -> None:
     (paths.raw / "genres.csv").write_text(
-        "path,genre,confidence\ntunes/reel/Reel Artist 0/Tune 0.mid,polka,1\n"
-        "tunes/reel/Reel Artist 0/Tune 1.mid,polka,0.9\ntunes/reel/Reel Artist 0/Tune 2.mid,polka,0.1\n"
+        "path,genre,confidence\ntunes/reel/Reel Artist 0/Air 0.mid,polka,1\n"
+        "tunes/reel/Reel Artist 0/Air 1.mid,polka,0.9\ntunes/reel/Reel Artist 0/Air 2.mid,polka,0.1\n"
     )
     build(paths)
     sql = "select genre, genre_source from pieces where artist = 'Reel Artist 0' order by title"
@@ -150,10 +153,27 @@ def test_the_views_answer(paths: DataPaths) -> None:
     dropped = dict(query(paths, "from dropped"))
     assert len(dropped) == summary.files == 45
     assert dropped["broken.mid"] == "not MIDI"
-    assert dropped["clean_midi/ABBA/Song 0.mid"] == "no label"
-    assert dropped["tunes/jig/Jig Artist 0/Tune 0.mid"] == "genre jig has too few pieces"
+    assert dropped["clean_midi/Nobody Known/Song 0.mid"] == "no label"
+    assert dropped["tunes/jig/Jig Artist 0/Air 0.mid"] == "genre jig has too few pieces"
     build(paths, minimum_pieces=1)
     assert len(query(paths, "from dropped")) == 3
+
+
+def test_every_query_of_the_documentation_answers(paths: DataPaths) -> None:
+    build(paths)
+    text = (Path(__file__).parents[2] / "data" / "README.md").read_text("utf-8")
+    statements = [
+        s for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) for s in block.split(";") if s.strip()
+    ]
+    assert len(statements) >= 12
+    with duckdb.connect(str(paths.index), read_only=True) as connection:
+        for statement in statements:
+            connection.execute(statement).fetchall()
+        views = [
+            name for (name,) in connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+        ]
+    undocumented = [view for view in views if view not in text]
+    assert not undocumented
 
 
 def test_a_reader_does_not_hold_up_a_build(paths: DataPaths) -> None:
@@ -171,6 +191,32 @@ def test_a_reader_does_not_hold_up_a_build(paths: DataPaths) -> None:
         assert reader.communicate("\n")[0].strip() == "44"
 
 
+def test_a_build_killed_while_it_writes_leaves_the_old_index(paths: DataPaths) -> None:
+    build(paths)
+    before = query(paths, "from pieces order by piece_id")
+    write_corpus(paths.raw, {"waltz": 12}, seed=5, bars=4)
+    scan(paths.raw, paths.files, workers=1)
+    script = (
+        "import sys; from pathlib import Path; from music_assets.corpus.index import build_index;"
+        "from music_assets.paths import DataPaths; build_index(DataPaths(Path(sys.argv[1])))"
+    )
+    killed = 0
+    for delay in (0, 0.02, 0.05):  # after the new file's folder has appeared
+        with subprocess.Popen([sys.executable, "-c", script, str(paths.root)]) as builder:
+            while builder.poll() is None:
+                if any(paths.index.parent.glob(".midi_index.*")):
+                    time.sleep(delay)
+                    builder.kill()
+                    break
+        if builder.returncode == 0:
+            break
+        killed += 1
+        assert query(paths, "from pieces order by piece_id") == before
+    assert killed
+    assert build(paths).pieces == len(before) + 12
+    assert len(query(paths, "select distinct piece_id from pieces")) == len(before) + 12
+
+
 def test_an_empty_drop_folder_gives_an_empty_index(tmp_path: Path) -> None:
     summary = build(DataPaths(tmp_path))
     assert (summary.files, summary.genres, summary.enough) == (0, {}, [])
@@ -179,7 +225,7 @@ def test_an_empty_drop_folder_gives_an_empty_index(tmp_path: Path) -> None:
 def test_missing_inputs_get_one_sentence(tmp_path: Path) -> None:
     paths = DataPaths(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no table of files at .*: scan the drop folder first"):
-        build_index(paths.files, paths.raw, paths.labels, paths.index)
+        build_index(paths)
     with pytest.raises(FileNotFoundError, match=r"no index at .*: build it first"):
         index_summary(paths.index)
 

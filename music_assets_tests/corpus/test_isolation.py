@@ -1,8 +1,13 @@
-"""Only the item that kills, hangs or fills its worker is lost."""
+"""Only the item that kills, hangs or fills its worker is lost; and no worker outlives its master."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from music_assets.corpus.isolation import MEMORY_BYTES, Lost, run_isolated
@@ -38,3 +43,19 @@ def test_an_exception_of_the_function_ends_the_run() -> None:
 
 def test_nothing_to_do() -> None:
     assert list(run_isolated(int, [])) == []
+
+
+def test_a_worker_that_hangs_ends_though_its_master_was_killed(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code = (
+        "import sys; from pathlib import Path; from music_assets.corpus.isolation import run_isolated\n"
+        "list(run_isolated(Path.read_bytes, [Path(sys.argv[1])], workers=1, seconds=1.5))"
+    )
+    master = subprocess.Popen([sys.executable, "-c", code, str(pipe)])
+    with pipe.open("wb"):  # waits for the worker, which then waits for bytes that never come
+        processes = psutil.Process(master.pid).children(recursive=True)
+        master.kill()
+        master.wait()
+        assert len(processes) >= 2
+        assert psutil.wait_procs(processes, timeout=20)[1] == []

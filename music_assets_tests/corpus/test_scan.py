@@ -3,12 +3,21 @@
 import gzip
 import os
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 
 from music_assets.corpus import scan as scan_module
+from music_assets.corpus.facts import Facts
+from music_assets.corpus.fingerprints import fingerprint
+from music_assets.corpus.locks import Busy, exclusive
+from music_assets.corpus.reading import load_score
 from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, pending, scan
 from music_assets.corpus.verdicts import READER_VERSION, examine
 from music_assets_tests.midi_files import make_tune, write_tune
@@ -74,6 +83,44 @@ def test_what_counts_as_a_midi_file(raw: Path, table: Path) -> None:
     assert set(loose["verdict"]) == {"ok"}
 
 
+def test_what_is_no_file_is_not_read(raw: Path, table: Path) -> None:
+    os.mkfifo(raw / "pipe.mid")
+    (raw / "folder.mid").mkdir()
+    assert scan(raw, table, workers=1).seen == 4
+
+
+def test_rows_hold_the_facts_and_the_fingerprint_of_usable_files(raw: Path, table: Path) -> None:
+    write_tune(raw / "short.mid", bars=1)
+    scan(raw, table, workers=1)
+    for row in pl.read_parquet(table).iter_rows(named=True):
+        examined = examine(raw / row["path"])
+        assert {name: row[name] for name in Facts.descriptions()} == {
+            name: examined[name] for name in Facts.descriptions()
+        }
+        if row["verdict"] == "ok":
+            assert row["fingerprint"] == fingerprint(load_score(raw / row["path"])).tolist() != []
+        else:
+            assert (row["verdict"], row["fingerprint"]) == ("too few notes", None)
+
+
+def examine_or_die(path: str) -> dict[str, Any]:
+    if "deadly" in path:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return examine(path)
+
+
+def test_a_file_that_kills_its_reader_is_a_row(raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "examine", examine_or_die)
+    for name in ("deadly.mid", "mine/deadly too.mid"):
+        write_tune(raw / name)
+    assert scan(raw, table, workers=2).verdicts == {"ok": 4, "crashed the parser": 2}
+    rows = pl.read_parquet(table).filter(pl.col("verdict") != "ok")
+    assert rows["path"].to_list() == ["deadly.mid", "mine/deadly too.mid"]
+    assert rows["detail"].to_list() == ["The worker process ended with code -11."] * 2
+    assert rows["notes"].null_count() == 2
+    assert scan(raw, table, workers=2).read == 0
+
+
 def test_links_are_followed_and_circles_end(raw: Path, table: Path, tmp_path: Path) -> None:
     write_tune(tmp_path / "elsewhere" / "Linked.mid")
     (raw / "linked").symlink_to(tmp_path / "elsewhere")
@@ -133,6 +180,88 @@ def test_an_interrupted_scan_goes_on_where_it_was(raw: Path, table: Path, monkey
     resumed = scan(raw, table, workers=1)
     assert (resumed.read, resumed.unchanged, resumed.seen) == (2, 2, 4)
     assert [path.name for path in table.parent.iterdir()] == ["files.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "saved"),
+    [
+        ("1 read", 0),
+        ("3 read", 2),
+        ("writing 000001.parquet", 2),
+        ("wrote 000001.parquet", 4),
+        ("writing files.parquet", 6),
+        ("wrote files.parquet", 6),
+    ],
+)
+def test_a_scan_killed_at_any_moment_is_taken_up_by_the_next(
+    raw: Path, table: Path, moment: str, saved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(4, 6):
+        write_tune(raw / "more" / f"Tune {seed}.mid", seed=seed)
+    expected = table.with_name("expected.parquet")
+    scan(raw, expected, workers=1)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_SCAN, raw, table, moment], capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = [psutil.Process(int(pid)) for pid in killed.stdout.split() if psutil.pid_exists(int(pid))]
+    assert psutil.wait_procs(left, timeout=20)[1] == []
+    monkeypatch.setattr(scan_module, "ROWS_IN_A_PART", 2)
+    resumed = scan(raw, table, workers=1)
+    assert (resumed.read, resumed.unchanged, resumed.seen) == (6 - saved, saved, 6)
+    assert pl.read_parquet(table).equals(pl.read_parquet(expected))
+    assert {path.name for path in table.parent.iterdir()} == {"files.parquet", "expected.parquet"}
+
+
+KILLED_SCAN = """
+import os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+import psutil
+from music_assets.corpus import scan as module
+
+raw, table, moment = sys.argv[1:]
+module.ROWS_IN_A_PART = 2
+publish = module.publish
+
+def reach(now):
+    if now == moment:
+        print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@contextmanager
+def publish_and_reach(target):
+    with publish(target) as fresh:
+        yield fresh
+        reach(f"writing {target.name}")
+    reach(f"wrote {target.name}")
+
+module.publish = publish_and_reach
+module.scan(Path(raw), Path(table), workers=2, progress=lambda done, total: reach(f"{done} read"))
+"""
+
+
+def test_a_part_that_is_left_never_beats_a_newer_one(raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "ROWS_IN_A_PART", 1)
+    scan(raw, table, workers=1)
+    table.with_suffix(".parts").mkdir()
+    table.rename(table.with_suffix(".parts") / "000007.parquet")
+    for number in range(2):
+        write_tune(raw / "mine" / "reel" / "Band" / f"Tune {number}.mid", seed=77, bars=8)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(raw, table, workers=1, progress=interrupt)
+    assert scan(raw, table, workers=1).read == 1
+    assert pending(raw, table).count == 0
+
+
+def test_two_scans_at_once_are_refused(raw: Path, table: Path) -> None:
+    with exclusive(table), pytest.raises(Busy, match="Another process is writing"):
+        scan(raw, table, workers=1)
 
 
 def test_rows_of_an_older_reader_are_read_again(raw: Path, table: Path) -> None:

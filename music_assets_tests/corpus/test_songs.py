@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from music_assets.corpus.songs import fold_artist, fold_title, group_ids, path_facts, song_key
+from music_assets.corpus.songs import fold_artist, fold_title, group_ids, path_facts, song_key, song_variants
 from music_assets.corpus.taxonomy import Taxonomy, fold
 
 TAXONOMY = Taxonomy.load()
@@ -37,6 +37,9 @@ MD5 = "738c7647c1489cd94edb951f470428f2"
         ("mine/Waterloo.mid", (None, None, "Waterloo")),
         ("Waterloo.mid", (None, None, "Waterloo")),
         ("mine/ABBA/.2.mid", (None, "ABBA", None)),
+        ("mine/Chopin/Etude Op.10.mid", (None, "Chopin", "Etude Op.10")),
+        ("mine/Chopin/Etude Op.10.2.mid", (None, "Chopin", "Etude Op.10")),
+        ("mine/Chopin/Etude Nr.12.mid", (None, "Chopin", "Etude Nr.12")),
     ],
 )
 def test_what_a_path_says(path: str, expected: tuple[str | None, ...]) -> None:
@@ -59,6 +62,8 @@ def test_spellings_of_an_artist(spellings: tuple[str, ...]) -> None:
 
 def test_spellings_of_a_title() -> None:
     assert len({fold_title(t) for t in ("Don't Stop!", "Dont Stop", "DON’T  STOP", "don`t_stop")}) == 1
+    assert len({fold_title(t) for t in ("Good Night", "Goodnight", "Good Night (live)", "[Encore] Good Night")}) == 1
+    assert fold_title("(Untitled)") == "untitled"
     assert fold_title("Ein Lämmlein") == fold_title("Ein Lammlein") != fold_title("Lammlein Ein")
     assert fold_title("東風破") != ""
     assert fold_title("!!!") == fold_title(None) == ""
@@ -77,31 +82,72 @@ def test_a_song_needs_artist_and_title() -> None:
     assert song_key("ABBA", "!") is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Massachusetts", "Massachusettes", True),
+        ("Fade to Grey", "Fade to Gray", True),
+        ("Free Fallin'", "Free Falling", True),
+        ("Cotton Eyed Joe (club mix)", "Cotton Eye Joe", True),
+        ("Gone", "One", False),
+        ("Fugue in A minor", "Fugue in E minor", False),
+        ("Oxygene, Part 3", "Oxygene, Part 4", False),
+        ("Oxygene, Part I", "Oxygene, Part II", False),
+        ("Nocturne Op. 9", "Nocturne", False),
+        ("Hello Goodbye", "Hello Goodness", False),
+    ],
+)
+def test_titles_that_differ_by_a_letter(one: str, other: str, same: bool) -> None:
+    assert bool(set(song_variants("A", one)) & set(song_variants("A", other))) == same
+    assert not set(song_variants("A", one)) & set(song_variants("B", other))
+    assert song_variants(None, one) == []
+
+
+LINKS = ("song_key", "piece_id", "content_hash", "near_duplicates")
 small = st.integers(0, 6)
-file_keys = st.tuples(st.none() | small, small, small)
+Keys = tuple[str | None, str, str, str | None, list[str]]
+file_keys = st.builds(
+    lambda song, piece, notes, near, variants: (
+        f"song {song}" if song is not None else None,
+        f"piece {piece}",
+        f"notes {notes}",
+        f"cluster {near}" if near is not None else None,
+        [f"variant {variant}" for variant in variants],
+    ),
+    st.none() | small,
+    small,
+    small,
+    st.none() | small,
+    st.lists(st.integers(0, 20), max_size=2),
+)
+
+
+def links(rows: list[Keys]) -> pl.DataFrame:
+    schema = dict.fromkeys(LINKS, pl.String()) | {"song_variants": pl.List(pl.String())}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def linked(one: Keys, other: Keys) -> bool:
+    return any(a == b is not None for a, b in zip(one[:4], other[:4], strict=True)) or bool(set(one[4]) & set(other[4]))
 
 
 @settings(deadline=None)
 @given(st.lists(file_keys, min_size=1, max_size=25))
-def test_groups_are_the_connected_components(keys: list[tuple[int | None, int, int]]) -> None:
-    rows = [(f"song {song}" if song is not None else None, f"piece {p}", f"notes {c}") for song, p, c in keys]
-    groups = group_ids(
-        pl.DataFrame(rows, dict.fromkeys(("song_key", "piece_id", "content_hash"), pl.String), orient="row")
-    ).to_list()
+def test_groups_are_the_connected_components(rows: list[Keys]) -> None:
+    groups = group_ids(links(rows)).to_list()
     component = list(range(len(rows)))  # slow reference: spread the smaller number until nothing changes
     for _ in rows:
         for one, other in combinations(range(len(rows)), 2):
-            if any(a == b is not None for a, b in zip(rows[one], rows[other], strict=True)):
+            if linked(rows[one], rows[other]):
                 component[one] = component[other] = min(component[one], component[other])
     for one, other in combinations(range(len(rows)), 2):
         assert (groups[one] == groups[other]) == (component[one] == component[other])
 
 
 def test_another_version_of_a_song_keeps_the_group_id() -> None:
-    schema = ["song_key", "piece_id", "content_hash"]
-    before = pl.DataFrame([("a/x", "p1", "c1"), (None, "p2", "c2")], schema, orient="row")
-    after = pl.DataFrame([("a/x", "p1", "c1"), (None, "p2", "c2"), ("a/x", "p0", "c0")], schema, orient="row")
-    assert group_ids(after).to_list() == [*group_ids(before), group_ids(before)[0]]
+    before: list[Keys] = [("a/x", "p1", "c1", None, []), (None, "p2", "c2", None, [])]
+    groups = group_ids(links(before))
+    assert group_ids(links([*before, ("a/x", "p0", "c0", None, [])])).to_list() == [*groups, groups[0]]
 
 
 def test_the_taxonomy_knows_other_names() -> None:

@@ -1,0 +1,148 @@
+"""A real web server on this machine that gives files, and can be told to do it badly."""
+
+import contextlib
+import hashlib
+import re
+import socket
+import struct
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one request is answered; by default as a good server does."""
+
+    status: int | None = None
+    """This status and no file."""
+    cut: int | None = None
+    """Bytes of the body after which the connection ends."""
+    reset: bool = False
+    """It ends with a reset."""
+    hang: bool = False
+    """It does not end, and nothing more comes."""
+    length: int | None = None
+    """A lie: what Content-Length says, and Content-Range of the whole file."""
+    chunked: bool = False
+    """The body comes in chunks, of a length that nobody knows."""
+    ranges: bool = True
+    """Whether Range is understood."""
+    if_range: bool = True
+    """Whether If-Range is."""
+    tags: tuple[str, ...] = ("ETag", "Last-Modified")
+    """What names the version of the file."""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Request:
+    """What was asked for, and how much of it was sent."""
+
+    path: str
+    start: int | None
+    """First byte of Range."""
+    if_range: str | None
+    sent: int = 0
+
+
+class FileServer:
+    """Give ``files``; a path's ``manners`` are used up one a request, and then ``manner`` holds."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.manner = Manner()
+        self.manners: defaultdict[str, list[Manner]] = defaultdict(list)
+        self.requests: list[Request] = []
+        self.over = threading.Event()
+        self.url = ""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of all bodies together."""
+        return sum(request.sent for request in self.requests)
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path.lstrip("/")
+        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        request = Request(path, int(asked[1]) if asked else None, handler.headers.get("If-Range"))
+        self.requests.append(request)
+        manner = self.manners[path].pop(0) if self.manners[path] else self.manner
+        if manner.status is not None or path not in self.files:
+            self.head(handler, manner.status or 404, {"Content-Length": "0"} | manner.headers)
+            return
+        body = self.files[path]
+        total = len(body) if manner.length is None else manner.length
+        digest = hashlib.md5(body).hexdigest()
+        seconds = int(digest[:2], 16)  # a time for a content
+        tags = {"ETag": f'"{digest}"', "Last-Modified": f"Mon, 01 Jan 2024 00:{seconds // 60:02}:{seconds % 60:02} GMT"}
+        tags = {name: tags[name] for name in manner.tags}
+        start = request.start or 0
+        if request.start is None or not manner.ranges:
+            start, partial = 0, False
+        else:
+            partial = not (manner.if_range and request.if_range) or request.if_range in tags.values()
+            start = start if partial else 0
+        if partial and start >= len(body):
+            self.head(handler, 416, {"Content-Range": f"bytes */{total}", "Content-Length": "0"} | tags)
+            return
+        length = {"Transfer-Encoding": "chunked"} if manner.chunked else {"Content-Length": str(total - start)}
+        place = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if partial else {}
+        self.head(handler, 206 if partial else 200, length | place | tags | manner.headers)
+        self.body(handler, request, manner, body[start:])
+
+    def head(self, handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:
+        handler.send_response(status)
+        for name, value in ({"Connection": "close"} | headers).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+
+    def body(self, handler: BaseHTTPRequestHandler, request: Request, manner: Manner, body: bytes) -> None:
+        body = body if manner.cut is None else body[: manner.cut]
+        for start in range(0, len(body), 8192):
+            piece = body[start : start + 8192]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if manner.chunked else piece)
+            request.sent += len(piece)
+        if manner.chunked and manner.cut is None:
+            handler.wfile.write(b"0\r\n\r\n")
+        if manner.hang:
+            self.over.wait()
+        if manner.reset:
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+
+
+@contextmanager
+def file_server() -> Iterator[FileServer]:
+    """A server on a free port of this machine, as long as the block runs."""
+    files = FileServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # the client has gone
+                files.answer(self)
+
+        def finish(self) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                super().finish()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    files.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield files
+    finally:
+        files.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
