@@ -157,12 +157,10 @@ def _recall(
     cluster = dict(near_duplicates(pl.concat([pieces, copies])).iter_rows())
     found = _share(cluster[f"copy of {file}"] == cluster[file] for file in edited)
     same = _share(facts(copy).content_hash == hashes[file] for file, copy in edited.items())
-    return _result(f"recall_{name}", found, "share", "content_hash", same)
+    return _result(f"recall_{name}", found, f"share of {len(edited)} files", "content_hash", same)
 
 
-def _by_name(
-    pieces: pl.DataFrame, hashes: dict[str, str | None], report: Callable[[str], None]
-) -> tuple[Result, Result]:
+def _by_name(pieces: pl.DataFrame, hashes: dict[str, str | None], report: Callable[[str], None]) -> list[Result]:
     """Recall on pairs of files that are one song by their paths; precision of the joined pairs by theirs."""
     taxonomy = Taxonomy.load()
     ids = pieces["piece_id"].to_list()
@@ -177,22 +175,19 @@ def _by_name(
     for one, other in joined:
         if not words[one] & words[other]:
             report(f"  joined: {one} | {other}")
-    return (
-        _result(
-            f"recall_versions_of_a_song_{len(versions)}_pairs",
-            _share(cluster[one] == cluster[other] for one, other in versions),
-            "share",
-            "content_hash",
-            _share(hashes[one] == hashes[other] for one, other in versions),
-        ),
-        _result(
-            f"precision_by_name_{len(joined)}_pairs",
-            _share(bool(words[one] & words[other]) for one, other in joined),
-            "share",
-            "unverified candidates",
-            _share(bool(words[one] & words[other]) for one, other in _candidates(pieces)),
-        ),
-    )
+    results = []
+    if versions:
+        found = _share(cluster[one] == cluster[other] for one, other in versions)
+        same = _share(hashes[one] == hashes[other] for one, other in versions)
+        unit = f"share of {len(versions)} pairs"
+        results.append(_result("recall_versions_of_a_song", found, unit, "content_hash", same))
+    if joined:
+        right, chance = (
+            _share(bool(words[one] & words[other]) for one, other in pairs) for pairs in (joined, _candidates(pieces))
+        )
+        unit = f"share of {len(joined)} pairs"
+        results.append(_result("precision_by_name", right, unit, "unverified candidates", chance))
+    return results
 
 
 def _pairs(pieces: pl.DataFrame) -> list[tuple[str, str]]:

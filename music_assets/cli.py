@@ -104,7 +104,8 @@ def _print_summary(paths: DataPaths) -> None:
         f"{summary.files:,} files, {summary.ok:,} usable, {summary.pieces:,} pieces: {summary.copies:,} copies, "
         f"{summary.near_duplicates:,} near-duplicates, {summary.unlabelled:,} without a label, "
         f"{summary.withheld:,} withheld",
-        f"\n{summary.leaking} of {summary.held_out:,} held-out pieces resemble a training piece ({summary.leak:.2%})",
+        f"\n{summary.leaking} of {summary.held_out:,} held-out pieces resemble a training piece ({summary.leak:.2%}); "
+        f"{summary.held_out_unknown} are too short to be compared",
     )
     genres = [
         {

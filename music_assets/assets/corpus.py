@@ -173,8 +173,8 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
     context.instance.add_dynamic_partitions(GENRES, summary.enough)
     too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
     context.log.info(
-        f"{summary.pieces:,} pieces, {summary.near_duplicates:,} of them near-duplicates, {summary.unlabelled:,} without "
-        f"a label; {len(summary.enough)} genres with enough training pieces"
+        f"{summary.pieces:,} pieces, {summary.near_duplicates:,} of them near-duplicates, {summary.unlabelled:,} "
+        f"without a label; {len(summary.enough)} genres with enough training pieces"
     )
     mixed = songs_in_two_splits(paths.index)
     return dg.MaterializeResult(
@@ -185,11 +185,12 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
             "pieces": summary.pieces,
             "copies_folded": summary.copies,
             "near_duplicates": summary.near_duplicates,
+            "largest_cluster_of_near_duplicates": summary.largest_cluster,
             "pieces_without_label": summary.unlabelled,
             "pieces_withheld": summary.withheld,
             "residual_leak": summary.leak,
             "residual_leak_in_words": f"{summary.leaking} of {summary.held_out} held-out pieces resemble a training "
-            "piece as near-duplicates do",
+            f"piece as near-duplicates do; {summary.held_out_unknown} are too short to be compared",
             "rewritten": summary.rewritten,
             "pieces_by_genre": table(
                 {

@@ -7,8 +7,23 @@ bins, are looked at. Pieces of similarity J agree in a word with probability J²
 Leaks are searched without words or buckets: for every held-out piece all bins that agree with those of any training
 piece are counted.
 
-Measured on 3,437 files of pop, jazz, ragtime, game music and classical music (``python -m benchmarks.duplicates``):
-PLACEHOLDER
+Measured on 3,437 files of 20 genres by ``python -m benchmarks.duplicates``. Recall: of the copies of 573 of them,
+edited as said, how many came into the cluster of their original.
+
+| edit | recall | edit | recall |
+|---|---|---|---|
+| transposed by 1 to 6 | 0.995 | first 10% cut | 0.991 |
+| other tempo or velocities | 0.995 | first 25% cut | 0.981 |
+| ticks doubled or halved | 0.995 | onsets moved by 3 ms | 0.984 |
+| ticks times 3/4 | 0.990 | onsets moved by 8 ms | 0.976 |
+| resampled to 96 to 1,000 a quarter | 0.995 | onsets moved by 15 ms | 0.932 |
+| a melodic track dropped | 0.958 | track dropped, transposed, resampled, 15% cut, 5 ms | 0.930 |
+| first 4, 8 or 16 bars cut | 0.993 | tracks of one instrument merged | 0.813 |
+
+Of the files 0.5% have no fingerprint and are lost to all edits. Precision: the 36 pairs that were joined are all the
+same music by title and notes (at least 0.90 with 95% confidence), some of them under another artist's name. Of 37 pairs
+of versions of a song by one name 0.19 are joined: most are other arrangements. Split by file 1.7% of the test pieces
+leak, by name of the song 1.6%, by cluster none; at a threshold of 0.15 instead, by cluster 0.6%.
 """
 
 from collections.abc import Iterator

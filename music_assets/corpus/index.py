@@ -76,6 +76,8 @@ class IndexSummary:
     """Usable files that were folded into another one with the same music."""
     near_duplicates: int
     """Pieces for which a near-duplicate stands."""
+    largest_cluster: int
+    """Pieces in the largest cluster of near-duplicates; a very large one has been chained together wrongly."""
     unlabelled: int
     """Pieces without a genre; they stay out of the shards."""
     withheld: int
@@ -84,6 +86,8 @@ class IndexSummary:
     """Published pieces in valid and test."""
     leaking: int
     """Those of them that resemble a published training piece as near-duplicates do."""
+    held_out_unknown: int
+    """Those of them that are too short to be compared."""
     genres: dict[str, GenreSummary]
     """By slug, in alphabetical order."""
     settings: IndexSettings
@@ -127,15 +131,22 @@ def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> Inde
     labels, notes = claims(usable.select(SONGS_SCHEMA.names()), paths.raw, paths.labels, taxonomy, artists)
     fingerprints = _fingerprints(paths)
     pieces = _pieces(usable, labels, fingerprints, artists, settings)
+    published = pieces.filter("published").join(fingerprints, on="piece_id")
+    found = [residual_leak(published, split=split) for split in SPLITS[1:]]
     tables = {
         "files": files,
         "pieces": pieces,
         "labels": labels,
         "genres": _genres(pieces, taxonomy, settings),
         **audit(labels, usable.select("path", "piece_id").join(pieces.select("piece_id", "group_id"), on="piece_id")),
-        "leaks": _leaks(pieces.filter("published").join(fingerprints, on="piece_id")),
+        "leaks": pl.concat(
+            leak.examples.with_columns(split=pl.lit(split)) for split, leak in zip(SPLITS[1:], found, strict=True)
+        ),
         "build": pl.DataFrame(
-            [{"digest": digest, "notes": notes} | settings.model_dump()],
+            [
+                {"digest": digest, "notes": notes, "held_out_unknown": sum(leak.unknown for leak in found)}
+                | settings.model_dump()
+            ],
             schema_overrides={"notes": pl.List(pl.String), "minimum_pieces": pl.Int32},
         ),
     }
@@ -220,8 +231,9 @@ def _files(paths: DataPaths) -> pl.DataFrame:
 
 def _fingerprints(paths: DataPaths) -> pl.DataFrame:
     """``piece_id`` and ``fingerprint`` of every usable piece."""
-    files = pl.scan_parquet(paths.files).filter(pl.col("verdict") == OK)
-    return files.select("piece_id", "fingerprint").unique("piece_id", keep="any").sort("piece_id").collect()
+    files = pl.scan_parquet(paths.files).filter(pl.col("verdict") == OK).sort("path")
+    # copies may divide their notes into tracks in other ways, and so differ here
+    return files.select("piece_id", "fingerprint").unique("piece_id", keep="first").sort("piece_id").collect()
 
 
 def _digest(files: pl.DataFrame, paths: DataPaths, taxonomy: Taxonomy, settings: IndexSettings) -> str:
@@ -335,12 +347,6 @@ def _genres(pieces: pl.DataFrame, taxonomy: Taxonomy, settings: IndexSettings) -
     )
 
 
-def _leaks(pieces: pl.DataFrame) -> pl.DataFrame:
-    """The leaking pieces of every held-out split."""
-    found = [residual_leak(pieces, split=split).examples.with_columns(split=pl.lit(split)) for split in SPLITS[1:]]
-    return pl.concat(found)
-
-
 def _rows_hash(rows: pl.DataFrame) -> str:
     return hashlib.blake2b(rows.sort("piece_id").write_ndjson().encode(), digest_size=16).hexdigest()
 
@@ -383,28 +389,31 @@ def _summary(index: Path, *, rewritten: bool) -> IndexSummary:
                 (select count(*) from files), (select count(*) from files where verdict = '{OK}'),
                 count(*), count(duplicate_of), count(*) filter (genre is null),
                 count(*) filter (split = '{WITHHELD}'), count(*) filter (published and split <> '{SPLITS[0]}'),
-                (select count(*) from leaks)
+                (select count(*) from leaks),
+                (select coalesce(max(count), 0) from
+                    (select count(*) as count from pieces group by coalesce(duplicate_of, piece_id)))
             from pieces
             """
         ).fetchall()[0]
         columns = ["genre", *(field.name for field in fields(GenreSummary))]
         genres = connection.execute(f"select {', '.join(columns)} from genres order by genre").fetchall()
-        build = connection.execute("select digest, notes, minimum_pieces, keep_near_duplicates from build")
-        digest, notes, minimum_pieces, keep_near_duplicates = build.fetchall()[0]
-    files, ok, pieces, near, unlabelled, withheld, held_out, leaking = totals
+        build = _dicts(connection, "from build")[0]
+    files, ok, pieces, near, unlabelled, withheld, held_out, leaking, largest_cluster = totals
     return IndexSummary(
         files=files,
         ok=ok,
         pieces=pieces,
         copies=ok - pieces,
         near_duplicates=near,
+        largest_cluster=largest_cluster,
         unlabelled=unlabelled,
         withheld=withheld,
         held_out=held_out,
         leaking=leaking,
+        held_out_unknown=build["held_out_unknown"],
         genres={name: GenreSummary(*row) for name, *row in genres},
-        settings=IndexSettings(minimum_pieces=minimum_pieces, keep_near_duplicates=keep_near_duplicates),
-        notes=notes,
-        digest=digest,
+        settings=IndexSettings(**{name: build[name] for name in IndexSettings.model_fields}),
+        notes=build["notes"],
+        digest=build["digest"],
         rewritten=rewritten,
     )

@@ -4,11 +4,14 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import TypeVar
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Any, TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
@@ -42,8 +45,8 @@ def run_isolated(
 
     Items travel in chunks. A chunk whose worker died or took longer than ``seconds`` is gone through again
     item by item, so that only the item that did it is :class:`Lost`; it also is if it ran out of memory.
-    ``function`` and the items must be picklable; an exception of ``function`` ends the run. If this process is
-    killed, its workers end after the chunk that they are at.
+    ``function`` and the items must be picklable and come from modules; an exception of ``function`` ends the run. If
+    this process is killed, its workers end after the chunk that they are at.
     """
     chunks = -(-len(items) // chunk)
     with _pool(min(workers or os.cpu_count() or 1, max(chunks, 1)), function.__module__) as pool:
@@ -70,10 +73,27 @@ def run_isolated(
             items = suspects
 
 
+class _Process(ForkServerProcess):
+    """A process that does not import the main module again: a script needs no guard, and a heavy one costs nothing."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 (the name that multiprocessing calls)
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return ForkServerProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
 @contextlib.contextmanager
 def _pool(workers: int, module: str) -> Iterator[ProcessPool]:
     # forkserver: no locks of this process's threads are copied, and a worker starts with all it needs imported
-    context = get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload([__name__, module])
     pool = ProcessPool(workers, initializer=_limit_memory, context=context)
     try:

@@ -86,6 +86,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "minimum_pieces": "Training pieces that a genre was asked for; null for the number in the taxonomy.",
             "keep_near_duplicates": "Whether near-duplicates go into the shards too.",
             "notes": "Doubtful things in the label files, a sentence each.",
+            "held_out_unknown": "Published pieces in valid and test that are too short to be compared with training.",
         },
     ),
 }

@@ -146,9 +146,9 @@ def test_no_label_at_all(graph: Graph):
 
 
 def test_a_genre_below_the_minimum(graph: Graph):
-    write_corpus(graph.paths.raw, {"reel": 3})
+    write_corpus(graph.paths.raw, {"reel": 2})
     sentence = failure(graph.run("raw_midi", "midi_index"))
-    assert sentence.startswith("No genre has the minimum of 20 training pieces (the largest, reel, has 3)")
+    assert sentence.startswith("No genre has the minimum of 20 training pieces (the largest, reel, has 2)")
 
 
 def test_shards_before_pieces_and_training_before_shards(graph: Graph):

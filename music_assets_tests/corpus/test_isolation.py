@@ -59,3 +59,13 @@ def test_a_worker_that_hangs_ends_though_its_master_was_killed(tmp_path: Path) -
         master.wait()
         assert len(processes) >= 2
         assert psutil.wait_procs(processes, timeout=20)[1] == []
+
+
+def test_a_script_is_not_run_again_in_the_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from music_assets.corpus.isolation import run_isolated\n"
+        "print('once'); print(sorted(run_isolated(int, ['1', '2'], workers=2, chunk=1)))"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("once\n[('1', 1), ('2', 2)]\n", "")
