@@ -23,6 +23,7 @@ NEW_FILES = 10
 def main() -> None:
     chosen = options(__doc__)
     warnings.simplefilter("ignore")
+    files = 0
     times: dict[str, list[float]] = {"cold": [], "rescan": [], "new": [], "pretty_midi": []}
     with midi_files(chosen.corpus, chosen.files) as sample:
         readable = [file for file in sample if examine(file)["verdict"] == OK]
@@ -83,7 +84,7 @@ def _write_new(files: list[Path], folder: Path) -> None:
     """Ten files that are like none before: each the sample's n-th, a bar late and with another tempo."""
     folder.mkdir()
     for number, file in enumerate((files * NEW_FILES)[:NEW_FILES]):
-        score = ScoreTick(str(file))
+        score = ScoreTick(file)
         score.shift_time(4 * score.tpq, inplace=True)
         for tempo in score.tempos:
             tempo.mspq += 1 + number
