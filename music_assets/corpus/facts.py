@@ -133,14 +133,15 @@ def facts(score: ScoreTick) -> Facts:
     programs = [_DRUMS if track.is_drum else track.program for track in tracks]
     program = np.repeat(np.array(programs, np.int64), counts)
     melodic = program != _DRUMS
+    melody_onset, melody_duration, melody_pitch = onset[melodic], duration[melodic], pitch[melodic]
     tempos, signatures, tpq = _tempos(score), _time_signatures(score), score.tpq
     first, end = (int(onset.min()), int((onset + duration).max())) if len(onset) else (0, 0)
     seconds = _seconds(tempos, end, tpq)
-    key, key_confidence = _key(pitch[melodic], duration[melodic])
+    key, key_confidence = _key(melody_pitch, melody_duration)
     numerator, denominator = divmod(signatures.at(first), 256)
     return Facts(
         notes=len(onset),
-        drum_notes=int((~melodic).sum()),
+        drum_notes=len(pitch) - len(melody_pitch),
         tracks=len(tracks),
         programs=sorted(set(programs) - {_DRUMS}),
         bars=_bars(signatures, end, tpq),
@@ -150,9 +151,9 @@ def facts(score: ScoreTick) -> Facts:
         tempo_changes=len(tempos.tick) - 1,
         time_signature=f"{numerator}/{denominator}",
         time_signature_changes=len(signatures.tick) - 1,
-        pitch_min=int(pitch[melodic].min()) if melodic.any() else None,
-        pitch_max=int(pitch[melodic].max()) if melodic.any() else None,
-        polyphony=_polyphony(onset[melodic], duration[melodic]),
+        pitch_min=int(melody_pitch.min()) if len(melody_pitch) else None,
+        pitch_max=int(melody_pitch.max()) if len(melody_pitch) else None,
+        polyphony=_polyphony(melody_onset, melody_duration),
         key=key,
         key_confidence=key_confidence,
         notes_per_beat=_ratio(len(onset), (end - first) / tpq),

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -68,6 +69,8 @@ _FOUND_SCHEMA = {name: FILES_SCHEMA[name] for name in ("path", "collection", "by
 _IDENTITY = ["path", "bytes", "mtime_ns"]
 _STATE = [*_IDENTITY, "md5", "verdict"]
 _VERSION_KEY = "reader_version"
+_HIDDEN = re.compile(r"\.[^\W\d]")
+"""Names of what is put away or unfinished; *.38 Special* and *...Baby One More Time* are none."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
         with os.scandir(folder) as entries:
             entries = sorted(entries, key=lambda entry: entry.name)
         for entry in entries:
-            if entry.name.startswith("."):
+            if _HIDDEN.match(entry.name):
                 continue
             try:
                 status = entry.stat()

@@ -73,14 +73,19 @@ def test_what_counts_as_a_midi_file(raw: Path, table: Path) -> None:
     for name in ("a.MID", "b.midi", "c.kar", "d.rmi", "loose.mid"):
         (raw / name).write_bytes(midi)
     (raw / "e.mid.gz").write_bytes(gzip.compress(midi))
-    for name in (".hidden.mid", "f.mid.part", "g.mid.tmp", "h.txt"):
+    for name in (".hidden.mid", "._a.mid", "f.mid.part", "g.mid.tmp", "h.txt"):
         (raw / name).write_bytes(midi)
+    for path in (".38 Special/Caught Up in You.mid", "Metallica/...and Justice for All.mid"):  # as in Clean MIDI
+        (raw / path).parent.mkdir()
+        (raw / path).write_bytes(midi)
     (raw / ".Trash").mkdir()
     (raw / ".Trash" / "i.mid").write_bytes(midi)
     scan(raw, table, workers=1)
     loose = pl.read_parquet(table).filter(pl.col("collection") == LOOSE)
     assert loose["path"].to_list() == ["a.MID", "b.midi", "c.kar", "d.rmi", "e.mid.gz", "loose.mid"]
     assert set(loose["verdict"]) == {"ok"}
+    artists = pl.read_parquet(table).filter(pl.col("collection").is_in([".38 Special", "Metallica"]))
+    assert len(artists) == 2
 
 
 def test_what_is_no_file_is_not_read(raw: Path, table: Path) -> None:
