@@ -11,7 +11,7 @@ from torch import Tensor
 
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.network import Network, State
-from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.grammar import Array, Grammar
 from music_assets.tokens.vocabulary import Vocabulary
 
 Ending = Literal["eos", "bars", "tokens"]
@@ -42,6 +42,11 @@ def keep_likeliest(logits: Tensor, temperature: float, top_k: int, top_p: float)
         dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)
         logits = logits.masked_fill(dropped, -torch.inf)
     return logits
+
+
+def keep_allowed(logits: Tensor, grammar: Grammar, state: Array) -> Tensor:
+    """Logits float32[B, V] with −inf for every id that may not follow; ``grammar`` is on their device."""
+    return torch.where(grammar.allowed(state), logits.float(), -torch.inf)
 
 
 def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,7 +87,7 @@ def sample(
     logits, state = _prefill(network, prompt)
     length = 0
     while True:
-        logits = logits.float().masked_fill(~grammar.allowed(automaton), -torch.inf)
+        logits = keep_allowed(logits, grammar, automaton)
         token = draw(keep_likeliest(logits, config.temperature, config.top_k, config.top_p), generator)
         full |= (token == bar) & (bars == config.max_bars)
         token = torch.where(full & ~finished, eos, token).masked_fill(finished, pad)

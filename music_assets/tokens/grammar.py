@@ -1,6 +1,7 @@
 """The automaton of canonical documents, as tables that numpy or torch can index for a batch at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from music_assets.tokens.vocabulary import (
     TIME_SIGNATURES,
     Vocabulary,
 )
+
+MAX_EMPTY_BARS = 256
+"""Most bars in a row without a note; the longest such rest of 3,437 real files has 51."""
 
 # Phase -> token -> next phase. A token is its type, except where one type leads to several phases.
 _PHASES: dict[str, dict[str, str]] = {
@@ -40,6 +44,7 @@ _PHASES: dict[str, dict[str, str]] = {
     "end": {"Pad": "end"},
 }
 _PHASE_NAMES = tuple(_PHASES)
+_FIRST_PHASES = 4  # passed once, at the start; after them the phase depends on the last token alone
 _TOKENS = {
     **{name: np.array(ids) for name, ids in RANGES.items()},
     "Pad": np.array([Vocabulary().pad]),
@@ -48,20 +53,38 @@ _TOKENS = {
     "Program_drums": np.array(RANGES["Program"][DRUMS:]),
     "EOS": np.array([Vocabulary().eos]),
 }
-_ALL_PITCHES = 128
+_PROGRAMS = np.array(RANGES["Program"])
+_PITCHES = 128
+_BAR_LENGTHS = tuple(sorted({numerator * POSITIONS_PER_BEAT for numerator, _ in TIME_SIGNATURES}))
+
+
+def _after(*parts: tuple[str, Any]) -> np.ndarray:
+    """Id -> the state that it sets, -1 where it sets none; int64[size]."""
+    after = np.full(SIZE, -1)
+    for token, states in parts:
+        after[_TOKENS[token]] = states
+    return after
+
+
+_PHASE_AFTER = _after(
+    *(
+        (token, _PHASE_NAMES.index(target))
+        for transitions in _PHASES.values()  # later phases overwrite the first ones
+        for token, target in transitions.items()
+    )
+)
+_METRE_AFTER = _after(
+    ("TimeSig", [_BAR_LENGTHS.index(numerator * POSITIONS_PER_BEAT) for numerator, _ in TIME_SIGNATURES])
+)
+_POSITION_AFTER = _after(("TimeSig", 0), ("Position", 1 + np.arange(len(_TOKENS["Position"]))))
+_TEMPO_AFTER = _after(("Tempo", 1 + np.arange(len(TEMPOS))))
+_PROGRAM_AFTER = _after(("Position", 0), ("Program", 1 + np.arange(DRUMS)), ("Program_drums", PROGRAMS))
+_PITCH_AFTER = _after(("Position", 0), ("Pitch", 1 + np.arange(_PITCHES)), ("PitchDrum", 1 + np.arange(_PITCHES)))
+_NOTE_ENDS = _after(("Duration", 0)) == 0
+_EXHAUSTS = _PITCH_AFTER == _PITCHES
 
 # Arrays of numpy or of torch, as chosen by whoever made the grammar.
 Array = Any
-
-
-class GrammarState(NamedTuple):
-    """Where each row of a batch stands; five integer arrays [batch], opaque to the caller."""
-
-    phase: Array  # index of the phase
-    time: Array  # bar length and last position in the bar, as row of the position table
-    tempo: Array  # last tempo, or one past the last of them
-    program: Array  # last program at this position
-    floor: Array  # lowest pitch that may follow with this program
 
 
 class Grammar:
@@ -69,95 +92,136 @@ class Grammar:
 
     A note is Program, Pitch or PitchDrum, Velocity, Duration. Positions rise within a bar and stay inside it;
     notes rise in (program, pitch) within a position, so none comes twice. A bar states its metre first; a
-    tempo differs from the one before, and the first one stands at the start. EOS follows a note, Pad follows
-    EOS.
+    tempo differs from the one before, and the first one stands at the start. EOS follows the last note and
+    stands where the next bar line would: wherever EOS may come, Bar may come too, and the bar that it ends is
+    complete. Pad follows EOS. At most ``MAX_EMPTY_BARS`` bars in a row have no note, so that silence cannot go
+    on for ever. The encoder has no such limit: a piece with a longer rest has a document, and is not accepted
+    here. Nor is the length of a document bounded here: above ``remi.MAX_IDS`` the encoder would refuse it.
 
-    The state is a product of small automata; what is allowed is what all of them allow:
+    The grammar is the product of eight small automata, each with a row of two tables for each of its states:
+    ``allowed`` bool[1126, size], 1.0 MB, and ``following`` int16[1126, size], 2.0 MB.
 
-    ========  ====================  ===========================================
-    table     rows                  allows
-    ========  ====================  ===========================================
-    phase     14                    the order of token types
-    time      948 (length, last)    positions above the last and inside the bar
-    tempo     50                    any tempo but the last
-    program   2 x 129               programs from the last on, or above it once it has its highest pitch
-    pitch     129                   pitches from the floor on
-    ========  ====================  ===========================================
+    ========  ======  ===========================  =========================================================
+    name      states  remembers                    forbids
+    ========  ======  ===========================  =========================================================
+    phase         14  what was written last        tokens of a type that is not next
+    metre         12  positions in the bar         positions outside
+    position     145  last position in the bar     positions up to it
+    tempo         50  last tempo                   that tempo
+    rest         258  bars since the last note     one more bar than ``MAX_EMPTY_BARS`` without a note
+    order        259  last program here, and       programs below it, and itself once it has its highest pitch
+                      whether it is exhausted
+    repeat       259  last program here, and       pitches, if it was
+                      whether it was so before
+    pitch        129  last pitch here              pitches up to it
+    ========  ======  ===========================  =========================================================
+
+    What all of them allow is allowed, except that a pitch need only satisfy one of the last two. All begin in
+    their first state. A state of the grammar is int64[8, batch], rows of the tables, opaque to the caller but
+    for its second dimension: ``state[:, rows]`` chooses rows of a batch.
 
     ``convert`` puts a table where it is used: ``Grammar(lambda t: torch.as_tensor(t, device=device))`` gives
-    masks and states on that device, and no call leaves it.
+    masks and states on that device, and neither ``allowed`` nor ``advance`` leaves it.
     """
 
     def __init__(self, convert: Callable[[np.ndarray], Array] = np.asarray) -> None:
         self._convert = convert
-        phase_allowed, phase_next = _phase_tables()
-        time_allowed, empty_bar, empty_bar_of = _time_tables()
-        self._phase_allowed, self._phase_next = convert(phase_allowed), convert(phase_next)
-        self._time_allowed, self._empty_bar = convert(time_allowed), convert(empty_bar)
-        self._tempo_allowed = convert(_tempo_table())
-        self._program_allowed = convert(_program_table())
-        self._pitch_allowed = convert(_pitch_table())
-        # What a token says about one part of the state, -1 where nothing.
-        self._empty_bar_of = convert(empty_bar_of)
-        self._position_of = convert(_value_of("Position"))
-        self._tempo_of = convert(_value_of("Tempo"))
-        self._program_of = convert(_value_of("Program"))
-        self._pitch_of = convert(np.maximum(_value_of("Pitch"), _value_of("PitchDrum")))
+        tables = _tables()
+        self._allowed, self._following = convert(tables.allowed), convert(tables.following)
+        self._first = convert(tables.first)
 
-    def initial_state(self, batch: int) -> GrammarState:
+    def initial_state(self, batch: int) -> Array:
         """The state before the first Bar of a document, that is after BOS or the genre."""
-        first = {"tempo": len(TEMPOS)}
-        return GrammarState(
-            *(self._convert(np.full(batch, first.get(name, 0), np.int64)) for name in GrammarState._fields)
-        )
+        return self._convert(_tables().first.repeat(batch, axis=1))
 
-    def allowed(self, state: GrammarState) -> Array:
+    def state_after(self, prefixes: Sequence[np.ndarray]) -> Array:
+        """The state after the beginning of a document, ids [n] without BOS and genre, one a row.
+
+        Computed without a loop over ids. Raises ValueError if an id cannot follow those before it.
+        """
+        states = []
+        for prefix in prefixes:
+            if (place := self.first_violation(prefix)) is not None:
+                raise ValueError(
+                    f"{Vocabulary().name(int(prefix[place]))} cannot stand at place {place} of this document: "
+                    "go on from the canonical document of the piece."
+                )
+            states.append(_states(prefix)[:, -1])
+        return self._convert(np.stack(states, axis=1))
+
+    def allowed(self, state: Array) -> Array:
         """Ids that may follow, bool[batch, size]; never empty."""
-        full = state.floor == _ALL_PITCHES
-        return (
-            self._phase_allowed[state.phase]
-            & self._time_allowed[state.time]
-            & self._tempo_allowed[state.tempo]
-            & self._program_allowed[2 * state.program + full]
-            & self._pitch_allowed[state.floor]
-        )
+        *others, repeat, pitch = self._allowed[state]
+        allowed = repeat
+        allowed |= pitch
+        for other in others:
+            allowed &= other
+        return allowed
 
-    def advance(self, state: GrammarState, tokens: Array) -> GrammarState:
+    def advance(self, state: Array, tokens: Array) -> Array:
         """The state after one token a row, int64[batch]; undefined for a token that was not allowed."""
-        position, bar = self._position_of[tokens], self._empty_bar_of[tokens]
-        tempo, program, pitch = self._tempo_of[tokens], self._program_of[tokens], self._pitch_of[tokens]
-        moved = position >= 0
-        restarted = moved | ((program >= 0) & (program != state.program))
-        time = _either(moved, self._empty_bar[state.time] + 1 + position, state.time)
-        return GrammarState(
-            phase=self._phase_next[state.phase, tokens],
-            time=_either(bar >= 0, bar, time),
-            tempo=_either(tempo >= 0, tempo, state.tempo),
-            program=_either(program >= 0, program, state.program) * ~moved,
-            floor=_either(pitch >= 0, pitch + 1, state.floor) * ~restarted,
-        )
+        return self._following[state, tokens] + self._first
 
     def first_violation(self, ids: np.ndarray) -> int | None:
-        """Index of the first id of a document (and EOS, if it is there) that is not allowed, or None.
-
-        For grammars on numpy.
-        """
-        state = self.initial_state(1)
-        for index, token in enumerate(np.asarray(ids, dtype=np.int64)[:, None]):
-            if not self.allowed(state)[0, token[0]]:
-                return index
-            state = self.advance(state, token)
-        return None
+        """Index of the first id of a document (and EOS, if it is there) that is not allowed, or None."""
+        *others, repeat, pitch = _tables().allowed[_states(ids)[:, :-1], ids]
+        wrong = np.flatnonzero(~np.logical_and.reduce([*others, repeat | pitch]))
+        return int(wrong[0]) if len(wrong) else None
 
 
-def _either(condition: Array, yes: Array, no: Array) -> Array:
-    """``where`` in operators that numpy and torch share."""
-    return yes * condition + no * ~condition
+class _Tables(NamedTuple):
+    allowed: np.ndarray  # bool[rows, size]
+    following: np.ndarray  # int16[rows, size], counted from the first row of the same automaton
+    first: np.ndarray  # int64[automata, 1], the first row of each automaton
 
 
-def _phase_tables() -> tuple[np.ndarray, np.ndarray]:
-    allowed = np.zeros((len(_PHASES), SIZE), dtype=bool)
-    following = np.zeros((len(_PHASES), SIZE), dtype=np.int64)
+@cache
+def _tables() -> _Tables:
+    automata = [_phase(), _metre(), _position(), _tempo(), _rest(), _order(), _repeat(), _pitch()]
+    allowed, following = (np.concatenate(parts) for parts in zip(*automata, strict=True))
+    first = np.cumsum([0, *(len(part) for part, _ in automata[:-1])])[:, None]
+    return _Tables(allowed, following.astype(np.int16), first)
+
+
+def _states(ids: np.ndarray) -> np.ndarray:
+    """The state before each id of a document and after the last, int64[automata, n + 1]; up to the first id
+    that is not allowed.
+
+    What ``advance`` does step by step, said in terms of the last token that has changed each automaton.
+    """
+    ids = np.asarray(ids, dtype=np.int64)
+    tables = _tables()
+    phase = _latest(_PHASE_AFTER[ids])
+    for place, token in enumerate(ids[:_FIRST_PHASES]):
+        phase[place + 1] = tables.following[phase[place], token]
+
+    bars = np.append(0, np.cumsum(ids == RANGES["Bar"].start))
+    bars_at_note = np.append(0, np.maximum.accumulate(np.where(_NOTE_ENDS[ids], bars[1:], 0)))
+    rest = np.minimum(bars - bars_at_note, MAX_EMPTY_BARS + 1)
+
+    program = _PROGRAM_AFTER[ids]  # 1 + program, 0 at a position, -1 where nothing
+    last = _latest(program)[:-1]
+    order = _latest(np.where(_EXHAUSTS[ids], 2 * last, np.where(program > 0, 2 * program - 1, program)))
+    repeat = _latest(np.where(program > 0, 2 * program - 1 + (program == last), program))
+    metre, position, tempo, pitch = (
+        _latest(after[ids]) for after in (_METRE_AFTER, _POSITION_AFTER, _TEMPO_AFTER, _PITCH_AFTER)
+    )
+    return np.stack([phase, metre, position, tempo, rest, order, repeat, pitch]) + tables.first
+
+
+def _latest(values: np.ndarray) -> np.ndarray:
+    """The last value that is not negative, before each place and after the last; 0 until there is one."""
+    place = np.where(values >= 0, np.arange(1, len(values) + 1), 0)
+    return np.append(0, values)[np.append(0, np.maximum.accumulate(place))]
+
+
+# Each automaton: what its states allow, bool[states, size], and the states that follow, int[states, size].
+_Automaton = tuple[np.ndarray, np.ndarray]
+
+
+def _phase() -> _Automaton:
+    allowed = ~_all_allowed(len(_PHASES))
+    following = _set_by(_PHASE_AFTER, len(_PHASES))
     for phase, transitions in enumerate(_PHASES.values()):
         for token, target in transitions.items():
             allowed[phase, _TOKENS[token]] = True
@@ -165,47 +229,77 @@ def _phase_tables() -> tuple[np.ndarray, np.ndarray]:
     return allowed, following
 
 
-def _time_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A row is a bar length and the last position in it, the bar without any first: what each row allows, the
-    row of its empty bar, and the empty bar that each TimeSig id begins."""
-    lengths = sorted({numerator * POSITIONS_PER_BEAT for numerator, _ in TIME_SIGNATURES})
-    rows = np.array([(length, last) for length in lengths for last in range(-1, length)])
+def _metre() -> _Automaton:
+    allowed = _all_allowed(len(_BAR_LENGTHS))
     place = np.arange(len(_TOKENS["Position"]))
-    allowed = np.ones((len(rows), SIZE), dtype=bool)
-    allowed[:, _TOKENS["Position"]] = (place > rows[:, 1:]) & (place < rows[:, :1])
-    empty = {int(rows[row, 0]): int(row) for row in np.flatnonzero(rows[:, 1] == -1)}
-    empty_bar = np.array([empty[int(length)] for length in rows[:, 0]])
-    empty_bar_of = np.full(SIZE, -1)
-    empty_bar_of[_TOKENS["TimeSig"]] = [empty[numerator * POSITIONS_PER_BEAT] for numerator, _ in TIME_SIGNATURES]
-    return allowed, empty_bar, empty_bar_of
+    allowed[:, _TOKENS["Position"]] = place < np.array(_BAR_LENGTHS)[:, None]
+    return allowed, _set_by(_METRE_AFTER, len(_BAR_LENGTHS))
 
 
-def _tempo_table() -> np.ndarray:
-    allowed = np.ones((len(TEMPOS) + 1, SIZE), dtype=bool)
-    allowed[np.arange(len(TEMPOS)), _TOKENS["Tempo"]] = False
-    return allowed
+def _position() -> _Automaton:
+    """State 0 before any position, 1 + position after it."""
+    states = 1 + len(_TOKENS["Position"])
+    allowed = _all_allowed(states)
+    place = np.arange(len(_TOKENS["Position"]))
+    allowed[:, _TOKENS["Position"]] = place >= np.arange(states)[:, None]
+    return allowed, _set_by(_POSITION_AFTER, states)
 
 
-def _program_table() -> np.ndarray:
-    programs = np.array(RANGES["Program"])
-    allowed = np.ones((PROGRAMS, 2, SIZE), dtype=bool)
-    for last in range(PROGRAMS):
-        allowed[last, 0, programs[:last]] = False
-        allowed[last, 1, programs[: last + 1]] = False
-    return allowed.reshape(2 * PROGRAMS, SIZE)
+def _tempo() -> _Automaton:
+    """State 0 before any tempo, 1 + its index after it."""
+    allowed = _all_allowed(1 + len(TEMPOS))
+    allowed[1 + np.arange(len(TEMPOS)), _TOKENS["Tempo"]] = False
+    return allowed, _set_by(_TEMPO_AFTER, 1 + len(TEMPOS))
 
 
-def _pitch_table() -> np.ndarray:
-    allowed = np.ones((_ALL_PITCHES + 1, SIZE), dtype=bool)
-    for floor in range(_ALL_PITCHES + 1):
-        allowed[floor, _TOKENS["Pitch"][:floor]] = False
-        allowed[floor, _TOKENS["PitchDrum"][:floor]] = False
-    return allowed
+def _rest() -> _Automaton:
+    """The state is the number of bars begun since the last note; the last state stands for any more."""
+    states = MAX_EMPTY_BARS + 2
+    allowed = _all_allowed(states)
+    allowed[-1, _TOKENS["Bar"]] = False
+    following = _set_by(np.where(_NOTE_ENDS, 0, -1), states)
+    following[:, _TOKENS["Bar"]] = np.minimum(np.arange(states) + 1, states - 1)[:, None]
+    return allowed, following
 
 
-def _value_of(name: str) -> np.ndarray:
-    """Id -> place within its range, -1 for ids of other types; int64[size]."""
-    ids = np.array(RANGES[name])
-    values = np.full(SIZE, -1, dtype=np.int64)
-    values[ids] = ids - ids[0]
-    return values
+def _order() -> _Automaton:
+    """State 0 at a new position; 1 + 2 program after a program, one more once it is exhausted."""
+    states = 1 + 2 * PROGRAMS
+    allowed = _all_allowed(states)
+    for program in range(PROGRAMS):
+        allowed[1 + 2 * program, _PROGRAMS[:program]] = False
+        allowed[2 + 2 * program, _PROGRAMS[: program + 1]] = False
+    following = _set_by(_PROGRAM_AFTER, states)
+    following[:, _PROGRAMS] = 1 + 2 * np.arange(PROGRAMS)
+    following[1:, _EXHAUSTS] = (2 + 2 * np.arange(PROGRAMS)).repeat(2)[:, None]
+    return allowed, following
+
+
+def _repeat() -> _Automaton:
+    """State 0 at a new position; 1 + 2 program after a program, one more if it was the last one already."""
+    states = 1 + 2 * PROGRAMS
+    allowed = _all_allowed(states)
+    for pitches in ("Pitch", "PitchDrum"):
+        allowed[2::2, _TOKENS[pitches]] = False
+    following = _set_by(_PROGRAM_AFTER, states)
+    following[:, _PROGRAMS] = 1 + 2 * np.arange(PROGRAMS)
+    for program in range(PROGRAMS):
+        following[1 + 2 * program : 3 + 2 * program, _PROGRAMS[program]] += 1
+    return allowed, following
+
+
+def _pitch() -> _Automaton:
+    """The state is the lowest pitch that may follow the last one."""
+    allowed = _all_allowed(_PITCHES + 1)
+    for pitches in ("Pitch", "PitchDrum"):
+        allowed[:, _TOKENS[pitches]] = np.arange(_PITCHES) >= np.arange(_PITCHES + 1)[:, None]
+    return allowed, _set_by(_PITCH_AFTER, _PITCHES + 1)
+
+
+def _all_allowed(states: int) -> np.ndarray:
+    return np.ones((states, SIZE), dtype=bool)
+
+
+def _set_by(after: np.ndarray, states: int) -> np.ndarray:
+    """What follows where tokens set the state, or leave it (-1)."""
+    return np.where(after >= 0, after, np.arange(states)[:, None])

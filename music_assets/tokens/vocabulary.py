@@ -3,9 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+
+from music_assets.paths import restore
 
 # Raise when the same score begins to give other ids, so that cached encodings are refused.
 ENCODER_VERSION = 1
@@ -67,6 +70,24 @@ _COUNTS = {
     "Control": CONTROL_SLOTS,
 }
 TOKEN_TYPES = tuple(_COUNTS)
+MEANINGS = MappingProxyType(
+    {
+        "Pad": "fills the rows of a batch",
+        "Bar": "begins a bar",
+        "Pitch": "MIDI pitch of a note",
+        "Velocity": "loudness of a note",
+        "Duration": "length of a note: beats, positions, positions a beat",
+        "Position": "place in the bar, in twelfths of its metre's beat",
+        "PitchDrum": "sound of the drum kit",
+        "Tempo": "quarter notes a minute, from here on",
+        "Program": "MIDI program of a note; -1 is the drum kit",
+        "TimeSig": "metre of the bar",
+        "Special": "begin, end, and the gap and the filling of an infill",
+        "Genre": "genre of the piece, after BOS",
+        "Control": "reserved for other controls",
+    }
+)
+"""Token type -> what a token of it says."""
 _ENDS = np.cumsum(list(_COUNTS.values())).tolist()
 RANGES = MappingProxyType({name: range(end - _COUNTS[name], end) for name, end in zip(TOKEN_TYPES, _ENDS, strict=True)})
 SIZE = -(-_ENDS[-1] // 64) * 64
@@ -95,6 +116,22 @@ def check_fingerprint(what: str, fingerprint: str) -> None:
         raise VocabularyMismatch(
             f"{what} was made with vocabulary {fingerprint}, this version uses {FINGERPRINT}: make it again."
         )
+
+
+def read_vocabulary(path: Path) -> "Vocabulary":
+    """The vocabulary of a checkpoint, by its folder or its vocabulary.json.
+
+    Raises FileNotFoundError, VocabularyMismatch if it has another layout, or ValueError if it is damaged.
+    """
+    file = path if path.suffix == ".json" else restore(path) / "vocabulary.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no {file}: name the folder of a checkpoint, or its vocabulary.json.")
+    try:
+        return Vocabulary.from_json(file.read_text())
+    except VocabularyMismatch as error:
+        raise VocabularyMismatch(f"{file}: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is not a vocabulary: name the vocabulary.json of a checkpoint.") from None
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music_assets.generation.config import SamplingConfig
-from music_assets.generation.sampling import draw, keep_likeliest, sample
+from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
 from music_assets.models.build import build
 from music_assets.models.config import network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
+from music_assets_tests.midi_files import make_tune
 
 VOCABULARY = Vocabulary(("reel", "jig"))
 BAR = VOCABULARY.ranges["Bar"].start
@@ -61,6 +62,16 @@ def test_draw_follows_the_probabilities():
     counts = torch.bincount(draw(row, torch.Generator().manual_seed(1)), minlength=4) / 40_000
     assert counts.tolist() == pytest.approx([0.6, 0.3, 0.1, 0], abs=0.012)
     assert counts[3] == 0
+
+
+def test_the_mask_is_the_grammars_and_leaves_the_other_logits():
+    prefixes = [encode(make_tune(style="band"))[:length] for length in (0, 1, 2, 5, 6, 30, 333)]
+    row = torch.randn(len(prefixes), VOCABULARY.size, dtype=torch.bfloat16)
+    grammar = Grammar(torch.as_tensor)
+    masked = keep_allowed(row, grammar, grammar.state_after(prefixes))
+    allowed = Grammar().allowed(Grammar().state_after(prefixes))
+    assert masked.dtype == torch.float32
+    assert masked.tolist() == np.where(allowed, row.float().numpy(), -np.inf).tolist()
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "lstm", "gru"])

@@ -4,7 +4,14 @@ import sys
 import numpy as np
 import pytest
 
-from music_assets.tokens.vocabulary import TOKEN_TYPES, UnknownGenre, Vocabulary, VocabularyMismatch
+from music_assets.tokens.vocabulary import (
+    FINGERPRINT,
+    MEANINGS,
+    TOKEN_TYPES,
+    UnknownGenre,
+    Vocabulary,
+    VocabularyMismatch,
+)
 from music_assets_tests.tokens.scores import miditok_remi
 
 
@@ -25,6 +32,12 @@ def test_ranges_follow_each_other_and_give_the_types() -> None:
     assert vocabulary.size % 64 == 0
     assert vocabulary.size <= np.iinfo(np.uint16).max
     assert len({vocabulary.name(token) for token in range(vocabulary.size)}) == vocabulary.size
+    assert tuple(MEANINGS) == TOKEN_TYPES
+
+
+def test_the_fingerprint_of_stored_shards_and_checkpoints_is_still_this_versions() -> None:
+    # Another one makes every shard and checkpoint useless: change it only together with the ids.
+    assert FINGERPRINT == "3b63e36d925b4d41"
 
 
 def test_a_new_genre_changes_no_id_and_no_fingerprint() -> None:
@@ -55,7 +68,7 @@ def test_json_keeps_genres_and_refuses_another_layout() -> None:
 
 
 def test_tokens_import_neither_torch_nor_miditok() -> None:
-    modules = "vocabulary, shards, transposition, remi, grammar, build"
+    modules = "vocabulary, shards, transposition, remi, grammar, pianoroll, build"
     code = (
         f"import sys; from music_assets.tokens import {modules}; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'miditok', 'sklearn', 'matplotlib')))"
