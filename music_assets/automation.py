@@ -8,12 +8,12 @@ The sensors compare states (what lies on disk, what was last materialised), so a
 
 import dagster as dg
 
-from music_assets.assets.corpus import genre_pieces, midi_index, raw_midi
+from music_assets.assets.corpus import genre_pieces, midi_index, raw_midi, unpublished
 from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import checkpoint, last_training, needs_training
 from music_assets.corpus.index import index_summary, missing_digest
 from music_assets.corpus.scan import pending
-from music_assets.partitions import GENRES, architectures
+from music_assets.partitions import architectures
 from music_assets.paths import DataPaths
 from music_assets.resources import Data, latest
 
@@ -45,7 +45,9 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
     changes = pending(paths.raw, paths.files, SETTLE_SECONDS)
     if not changes.count:
         if paths.files.exists() and (digest := missing_digest(paths)):
-            return dg.RunRequest(run_key=f"index:{digest}")
+            # with the time of the index in the key, labels may also return to what they once were
+            built = paths.index.stat().st_mtime_ns if paths.index.exists() else 0
+            return dg.RunRequest(run_key=f"index:{digest}:{built}")
         waiting = f"; {changes.unsettled} files may still be copied" if changes.unsettled else ""
         return dg.SkipReason(f"No change under data/raw{waiting}.")
     return dg.RunRequest(
@@ -61,14 +63,14 @@ def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.Sensor
     if not data.paths.index.exists():
         return dg.SkipReason("There is no index yet.")
     summary = index_summary(data.paths.index)
-    requests = []
-    for genre in context.instance.get_dynamic_partitions(GENRES):
-        published = latest(context.instance, genre_pieces.key, genre)
-        digest = summary.rows_hash(genre)
-        if published is None or published.data_version != digest:
-            # With the event that it replaces in the key, a genre may also return to what it once was.
-            key = f"{genre}:{digest}:{published.storage_id if published else 'first'}"
-            requests.append(dg.RunRequest(run_key=key, partition_key=genre))
+    requests = [
+        # With the event that it replaces in the key, a genre may also return to what it once was.
+        dg.RunRequest(
+            run_key=f"{genre}:{summary.rows_hash(genre)}:{published.storage_id if published else 'first'}",
+            partition_key=genre,
+        )
+        for genre, published in unpublished(context.instance, summary)
+    ]
     return dg.SensorResult(requests) if requests else dg.SkipReason("Every genre is published as indexed.")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from music_assets.paths import DataPaths, DiskFull
+from music_assets.paths import DataPaths
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
 app = typer.Typer(help="Symbolic music from raw MIDI to an honest report.", no_args_is_help=True, add_completion=False)
@@ -83,12 +83,22 @@ def why(path: Annotated[str, typer.Argument(help="A MIDI file, by its path or as
 
 
 @corpus.command()
+def update() -> None:
+    """Read new and changed MIDI files, build the index, and publish the genres that changed."""
+    _index("raw_midi", "midi_index")
+
+
+@corpus.command()
 def relabel() -> None:
     """Take up edited labels, artists or taxonomy without reading a MIDI file again."""
-    from music_assets.pipeline import run_relabel
+    _index("midi_index")
+
+
+def _index(*assets: str) -> None:
+    from music_assets.pipeline import run_index
 
     os.environ.setdefault("DAGSTER_HOME", str(_project()))
-    run_relabel()
+    run_index(*assets)
     _print_summary(DataPaths.from_environment())
 
 
@@ -128,6 +138,8 @@ def _print_summary(paths: DataPaths) -> None:
         for row in rows:
             table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
         console.print(table)
+    for note in summary.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 @app.command()
@@ -207,6 +219,6 @@ def main() -> None:
     """Run a command; an error that tells the user what to do is shown as its one sentence."""
     try:
         app()
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, DiskFull) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"music-assets: {error}", err=True)
         sys.exit(1)

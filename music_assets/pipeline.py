@@ -10,9 +10,11 @@ from typing import Any
 import dagster as dg
 import psutil
 
+from music_assets.assets.corpus import unpublished
 from music_assets.assets.evaluation import consistency_report
 from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import last_training, needs_training
+from music_assets.corpus.index import index_summary
 from music_assets.definitions import defs
 from music_assets.models.config import network_config
 from music_assets.partitions import GENRES, transpositions
@@ -41,9 +43,9 @@ def run_pipeline(
         bury_dead_runs(instance)
         step = _Steps(instance)
         step("raw_midi", "midi_index")
-        genres = sorted(instance.get_dynamic_partitions(GENRES))
-        for genre in genres:
+        for genre, _ in unpublished(instance, index_summary(paths.index)):
             step("genre_pieces", partition=genre)
+        genres = sorted(instance.get_dynamic_partitions(GENRES))
         first, *_, last = transpositions.get_partition_keys()
         for genre in genres:
             step("token_shards", partition=genre, partition_range=(f"{genre}|{first}", f"{genre}|{last}"))
@@ -75,17 +77,18 @@ def run_pipeline(
     return report
 
 
-def run_relabel() -> None:
-    """Build the index from the files as last read, and publish the genres whose pieces changed.
+def run_index(*assets: str) -> None:
+    """Materialise assets up to ``midi_index``, and publish the genres whose pieces changed.
 
     Raises:
         ValueError: a step failed, in the step's own words.
     """
+    paths = DataPaths.from_environment()
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
         step = _Steps(instance)
-        step("midi_index")
-        for genre in sorted(instance.get_dynamic_partitions(GENRES)):
+        step(*assets)
+        for genre, _ in unpublished(instance, index_summary(paths.index)):
             step("genre_pieces", partition=genre)
 
 

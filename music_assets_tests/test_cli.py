@@ -133,4 +133,4 @@ def test_the_corpus_summary_a_files_story_and_a_new_label(tmp_path: Path):
 def test_a_summary_of_no_index(tmp_path: Path):
     done = music_assets("corpus", folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "There is no index at" in done.stderr
+    assert "There is no index of this version at" in done.stderr

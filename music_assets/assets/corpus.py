@@ -1,6 +1,7 @@
 """corpus: MIDI files to a genre-labelled index."""
 
 import hashlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from music_assets.corpus.index import (
 from music_assets.corpus.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
 from music_assets.corpus.scan import scan
 from music_assets.partitions import GENRES, genres
-from music_assets.resources import Data, available_cores
+from music_assets.resources import Data, Materialization, available_cores, latest
 
 
 class LakhConfig(dg.Config):
@@ -112,7 +113,8 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
     )
     if not summary.seen:
         raise ValueError(
-            f"There is no MIDI file under {paths.raw}: drop a folder of .mid files there, or run `make demo`."
+            f"There is no MIDI file under {paths.raw}: drop a folder of .mid files there, materialise lakh_archive, "
+            "or run `make demo`."
         )
     context.log.info(f"{summary.seen:,} files, {summary.read:,} read, {summary.removed:,} gone")
     return dg.MaterializeResult(
@@ -241,6 +243,14 @@ def _why_no_genre(summary: IndexSummary) -> str:
         f"No genre has the minimum of {genre.minimum_pieces} training pieces (the largest, {largest}, has "
         f"{genre.train}): add pieces, or lower minimum_pieces in midi_index's configuration."
     )
+
+
+def unpublished(instance: dg.DagsterInstance, summary: IndexSummary) -> Iterator[tuple[str, Materialization | None]]:
+    """Every genre whose pieces in the index differ from those last published, and that publication."""
+    for genre in sorted(instance.get_dynamic_partitions(GENRES)):
+        published = latest(instance, genre_pieces.key, genre)
+        if published is None or published.data_version != summary.rows_hash(genre):
+            yield genre, published
 
 
 @dg.asset(group_name="corpus", kinds={"parquet"}, partitions_def=genres, deps=[midi_index])

@@ -36,6 +36,8 @@ class ArtistTable:
 
     artists: dict[str, Artist]
     """By folded spelling, see :func:`music_assets.corpus.songs.fold_artist`."""
+    own_genres: dict[str, str] = field(default_factory=dict)
+    """Names of genres in the user's table, and the file and line where each stands first."""
     _found: dict[str, Artist | None] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -43,16 +45,18 @@ class ArtistTable:
         """The table that comes with the package, and over it the one in the user's folder of label files.
 
         Columns: ``spelling``, ``artist`` (the canonical name; the spelling itself if empty), ``genre`` (empty if
-        unknown) and, in the user's table perhaps left out, ``confidence`` (0..1]. A row of the user's counts for all
+        unknown) and, in the user's table perhaps left out, ``confidence`` (0..1]. Empty rows do not count. A row of the user's counts for all
         spellings of its artist; without a genre it leaves the genre that the package gives. Raises BadLabels.
         """
         spellings: dict[str, str] = {}
         artists: dict[str, Artist] = {}
+        own_genres: dict[str, str] = {}
         for file in artist_files(labels):
-            names, known = _read(file)
+            names, known, genres = _read(file)
             spellings = {key: names.get(fold_artist(name), name) for key, name in spellings.items()} | names
             artists |= {key: artist for key, artist in known.items() if artist.genre or key not in artists}
-        return cls({key: artists[fold_artist(name)] for key, name in spellings.items()})
+            own_genres = {} if file == _SHIPPED else genres
+        return cls({key: artists[fold_artist(name)] for key, name in spellings.items()}, own_genres)
 
     def find(self, spelling: str | None) -> Artist | None:
         """The artist of this spelling, or None.
@@ -80,9 +84,13 @@ class ArtistTable:
 
 
 def artist_files(labels: Path | None) -> list[Path]:
-    """The tables that :meth:`ArtistTable.load` reads."""
-    own = [labels / ARTISTS_NAME] if labels else []
-    return [_SHIPPED, *(file for file in own if file.exists())]
+    """The tables that :meth:`ArtistTable.load` reads. Raises BadLabels if the user's is no file."""
+    own = labels / ARTISTS_NAME if labels else None
+    if not own or not own.exists():
+        return [_SHIPPED]
+    if not own.is_file():
+        raise BadLabels(f"{own} is no file: put a table of artists there, or move it away.")
+    return [_SHIPPED, own]
 
 
 def _leads(spelling: str) -> Iterator[str]:
@@ -91,8 +99,10 @@ def _leads(spelling: str) -> Iterator[str]:
         yield spelling[: guest.start()]
 
 
-def _read(file: Path) -> tuple[dict[str, str], dict[str, Artist]]:
-    """Canonical names by folded spelling (their own among them), and artists by folded canonical name."""
+def _read(file: Path) -> tuple[dict[str, str], dict[str, Artist], dict[str, str]]:
+    """Canonical names by folded spelling (their own among them), artists by folded canonical name, and the first
+    place of every genre.
+    """
     table = read_table(file)
     columns = table.columns[1:]
     if not {"spelling", "artist", "genre"} <= set(columns) <= {"spelling", "artist", "genre", "confidence"}:
@@ -102,11 +112,12 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Artist]]:
         )
     names: dict[str, str] = {}
     artists: dict[str, Artist] = {}
+    genres: dict[str, str] = {}
     for row in table.iter_rows(named=True):
         place = f"{file}, line {row['line']}"
-        genre = row["genre"].strip() or None
+        genre = row["genre"] or None
         confidence = _confidence(row.get("confidence", ""), place) if genre else 0.0
-        artist = Artist((row["artist"] or row["spelling"]).strip(), genre, confidence)
+        artist = Artist(row["artist"] or row["spelling"], genre, confidence)
         key, spelling = fold_artist(artist.name), fold_artist(row["spelling"])
         if not key or not spelling:
             raise BadLabels(f"{place}: {row['spelling']!r} by {row['artist']!r} has no letters that name an artist.")
@@ -115,7 +126,9 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Artist]]:
         for name in (spelling, key):
             if (other := names.setdefault(name, artist.name)) != artist.name:
                 raise BadLabels(f"{place}: {name!r} means {artist.name} here and {other} in another line; keep one.")
-    return names, artists
+        if genre:
+            genres.setdefault(genre, place)
+    return names, artists, genres
 
 
 def _told(artist: Artist) -> str:
@@ -124,7 +137,7 @@ def _told(artist: Artist) -> str:
 
 def _confidence(text: str, place: str) -> float:
     try:
-        confidence = float(text) if text.strip() else OWN_CONFIDENCE
+        confidence = float(text) if text else OWN_CONFIDENCE
     except ValueError:
         confidence = 0.0
     if not 0 < confidence <= 1:

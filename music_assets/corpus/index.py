@@ -16,7 +16,7 @@ from music_assets.corpus.audit import audit
 from music_assets.corpus.claims import SONGS_SCHEMA
 from music_assets.corpus.duplicates import near_duplicates, residual_leak
 from music_assets.corpus.labels import claims, label_files
-from music_assets.corpus.scan import FILES_SCHEMA, files_digest
+from music_assets.corpus.scan import FILES_SCHEMA, files_digest, read_files
 from music_assets.corpus.songs import fold_title, group_ids, path_facts, song_key, song_variants
 from music_assets.corpus.splits import SPLITS, WITHHELD, assign_splits
 from music_assets.corpus.tables import FACTS, TABLES, VIEWS
@@ -37,17 +37,23 @@ GENRE_COLUMNS = ["piece_id", "path", "md5", "group_id", "split", "genre", "artis
 
 
 class IndexSettings(BaseModel):
-    """What goes into the shards."""
+    """What goes into the shards; what is None stays as it was in the last index."""
 
     minimum_pieces: int | None = Field(
         default=None,
         ge=1,
         description="Training pieces from which on a genre gets shards, unless the taxonomy file has a number for it; "
-        "the number for all genres in that file if None.",
+        "as the last time if not given, at first the taxonomy's number for all genres.",
     )
-    keep_near_duplicates: bool = Field(
-        default=False, description="Publish every near-duplicate, and not only the one that stands for them."
+    keep_near_duplicates: bool | None = Field(
+        default=None,
+        description="Publish every near-duplicate, and not only the one that stands for them; as the last time if not "
+        "given, at first not.",
     )
+
+
+class NoIndex(FileNotFoundError):
+    """No index that can be read."""
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,19 @@ class IndexSummary:
 def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> IndexSummary:
     """Build the index from the table of :func:`music_assets.corpus.scan.scan`, unless it is up to date.
 
-    Readers of the old file are not disturbed. Raises :class:`music_assets.corpus.labels.BadLabels`.
+    Readers of the old file are not disturbed; one that cannot be read any more is replaced. Raises
+    :class:`music_assets.corpus.labels.BadLabels` and :class:`music_assets.corpus.scan.NoFilesTable`.
     """
-    if not paths.files.exists():
-        raise FileNotFoundError(f"There is no table of files at {paths.files}: scan the drop folder first.")
-    settings = settings or IndexSettings()
-    taxonomy = Taxonomy.of(paths.labels)
     files = _files(paths)
+    taxonomy = Taxonomy.of(paths.labels)
+    built = _built(paths.index)
+    last = built.settings if built else IndexSettings()
+    settings = last.model_copy(update=settings.model_dump(exclude_none=True) if settings else None)
     digest = _digest(files, paths, taxonomy, settings)
-    if paths.index.exists() and (summary := index_summary(paths.index)).digest == digest:
-        return summary
+    if built and built.digest == digest:
+        return built
     artists = ArtistTable.load(paths.labels)
-    files = _with_names(files, taxonomy)
+    files = _with_names(files, taxonomy, artists)
     usable = files.filter(pl.col("verdict") == OK)
     labels, notes = claims(usable.select(SONGS_SCHEMA.names()), paths.raw, paths.labels, taxonomy, artists)
     fingerprints = _fingerprints(paths)
@@ -163,10 +170,18 @@ def missing_digest(paths: DataPaths) -> str | None:
     """The digest that an index built now would have, with the settings of the one that is there; None if that one
     has it already.
     """
-    built = index_summary(paths.index) if paths.index.exists() else None
+    built = _built(paths.index)
     settings = built.settings if built else IndexSettings()
     digest = _digest(_files(paths), paths, Taxonomy.of(paths.labels), settings)
     return None if built and built.digest == digest else digest
+
+
+def _built(index: Path) -> IndexSummary | None:
+    """What the index says of itself, if there is one of this version."""
+    try:
+        return index_summary(index)
+    except NoIndex:
+        return None
 
 
 def index_summary(index: Path) -> IndexSummary:
@@ -175,10 +190,13 @@ def index_summary(index: Path) -> IndexSummary:
 
 
 def genre_rows(index: Path, genre: str) -> pl.DataFrame:
-    """The published pieces of a genre: ``GENRE_COLUMNS``, sorted by ``piece_id``, perhaps none."""
+    """The published pieces of a genre, ``GENRE_COLUMNS`` sorted by ``piece_id``; none if it has not enough."""
     with reading_index(index) as connection:
         return connection.sql(
-            f"select {', '.join(GENRE_COLUMNS)} from pieces where genre = ? and published order by piece_id",
+            f"""
+            select {", ".join(f"pieces.{name}" for name in GENRE_COLUMNS)} from pieces join genres using (genre)
+            where genre = ? and published and enough order by piece_id
+            """,
             params=[genre],
         ).pl()
 
@@ -187,7 +205,9 @@ def publish_genre(index: Path, genre: str, target: Path) -> tuple[int, str, bool
     """Write :func:`genre_rows` as Parquet; return their number, their hash, and whether the file was
     rewritten."""
     with reading_index(index) as connection:
-        found = connection.execute("select pieces, rows_hash from genres where genre = ?", [genre]).fetchone()
+        found = connection.execute(
+            "select pieces, rows_hash from genres where genre = ? and enough", [genre]
+        ).fetchone()
     count, rows_hash = found or (0, _NO_ROWS)
     if target.exists() and pl.read_parquet_metadata(target).get("rows_hash") == rows_hash:
         return count, rows_hash, False
@@ -199,7 +219,9 @@ def publish_genre(index: Path, genre: str, target: Path) -> tuple[int, str, bool
 def verdict_counts(index: Path) -> list[dict[str, Any]]:
     """Files by verdict, the most frequent first."""
     with reading_index(index) as connection:
-        return _dicts(connection, "select verdict, count(*) as files from files group by all order by all desc")
+        return _dicts(
+            connection, "select verdict, count(*) as files from files group by all order by files desc, verdict"
+        )
 
 
 def label_audit(index: Path) -> dict[str, list[dict[str, Any]]]:
@@ -226,7 +248,7 @@ def songs_in_two_splits(index: Path) -> list[str]:
 
 
 def _files(paths: DataPaths) -> pl.DataFrame:
-    return pl.read_parquet(paths.files, columns=[name for name in FILES_SCHEMA if name not in _NOT_IN_THE_INDEX])
+    return read_files(paths.files, [name for name in FILES_SCHEMA if name not in _NOT_IN_THE_INDEX])
 
 
 def _fingerprints(paths: DataPaths) -> pl.DataFrame:
@@ -246,9 +268,9 @@ def _digest(files: pl.DataFrame, paths: DataPaths, taxonomy: Taxonomy, settings:
     return digest.hexdigest()
 
 
-def _with_names(files: pl.DataFrame, taxonomy: Taxonomy) -> pl.DataFrame:
+def _with_names(files: pl.DataFrame, taxonomy: Taxonomy, artists: ArtistTable) -> pl.DataFrame:
     """Add what the paths say: ``folder_genre``, ``artist``, ``title``, and ``title_key``, null for none."""
-    found = [path_facts(path, taxonomy) for path in files["path"]]
+    found = [path_facts(path, taxonomy, lambda name: artists.find(name) is not None) for path in files["path"]]
     names = {
         "folder_genre": [one.genre for one in found],
         "artist": [one.artist for one in found],
@@ -343,6 +365,7 @@ def _genres(pieces: pl.DataFrame, taxonomy: Taxonomy, settings: IndexSettings) -
             rows_hash=pl.col("genre").map_elements(lambda genre: hashes.get(genre, _NO_ROWS), pl.String),
         )
         .with_columns(enough=pl.col("train") >= pl.col("minimum_pieces"))
+        .with_columns(rows_hash=pl.when("enough").then("rows_hash").otherwise(pl.lit(_NO_ROWS)))
         .select(TABLES["genres"][1].keys())
     )
 
@@ -374,11 +397,20 @@ def _connect(path: Path, *, read_only: bool) -> "DuckDBPyConnection":
 
 @contextmanager
 def reading_index(index: Path) -> "Iterator[DuckDBPyConnection]":
-    """A short look into the index that blocks nobody."""
-    if not index.exists():
-        raise FileNotFoundError(f"There is no index at {index}: build it first.")
-    with _connect(index, read_only=True) as connection:
-        yield connection
+    """A short look into the index that blocks nobody.
+
+    Raises:
+        NoIndex: there is none, it is damaged, or it has other tables than this version makes.
+    """
+    import duckdb
+
+    try:
+        if not index.exists():
+            raise duckdb.IOException
+        with _connect(index, read_only=True) as connection:
+            yield connection
+    except (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException, duckdb.FatalException):
+        raise NoIndex(f"There is no index of this version at {index}: run `music-assets corpus update`.") from None
 
 
 def _summary(index: Path, *, rewritten: bool) -> IndexSummary:

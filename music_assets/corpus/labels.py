@@ -4,6 +4,7 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -58,7 +59,8 @@ class GenresCsv:
     """``genres.csv`` in the drop folder and in its collections.
 
     Columns: ``genre``, then ``path`` (relative to the folder of the table) or ``md5``, and perhaps ``confidence``
-    (0..1, 1 if left out).
+    (0..1, 1 if left out or empty; a row with 0 claims nothing). In a path ``\\`` is read as ``/``, and letters with
+    accents may be composed or not. Empty rows do not count.
     """
 
     raw: Path
@@ -70,7 +72,10 @@ class GenresCsv:
         return [file for folder in folders if (file := folder / CSV_NAME).is_file()]
 
     def claims(self, songs: pl.DataFrame, taxonomy: Taxonomy) -> Claims:
-        """One claim for every row and file that it means; a note where rows mean no file. Raises BadLabels."""
+        """One claim for every row and file that it means; a note where rows mean no file or contradict each other.
+
+        Raises BadLabels.
+        """
         found = [self._claims(file, songs, taxonomy) for file in self.files()]
         return Claims(
             pl.concat([CLAIMS_SCHEMA.to_frame(), *(table for table, _ in found)]),
@@ -88,9 +93,12 @@ class GenresCsv:
                 "and may have confidence."
             )
         key = keys[0]
-        given = pl.col("confidence").cast(pl.Float64, strict=False) if "confidence" in columns else CSV_CONFIDENCE
+        if "confidence" not in columns:
+            table = table.with_columns(confidence=pl.lit(""))
+        given = pl.col("confidence")
+        confidence = pl.when(given == "").then(CSV_CONFIDENCE).otherwise(given.cast(pl.Float64, strict=False))
         slugs = pl.col("genre").map_elements(taxonomy.slug, pl.String, skip_nulls=False)
-        table = table.with_columns(slugs, given="genre", confidence=given)
+        table = table.with_columns(slugs, given="genre", confidence=confidence)
         wrong = table.filter(~pl.col("confidence").is_between(0, 1).fill_null(False))
         if len(wrong):
             raise BadLabels(f"{file}, line {wrong['line'][0]}: confidence must be a number from 0 to 1.")
@@ -99,15 +107,48 @@ class GenresCsv:
             raise BadLabels(f"{file}, line {wrong['line'][0]}: {wrong['given'][0]!r} is no genre name.")
         if key == "path":
             prefix = "" if file.parent == self.raw else f"{file.parent.name}/"
-            table = table.with_columns(path=prefix + pl.col("path").str.strip_prefix("./"))
+            table = table.with_columns(
+                key=_same_path(pl.lit(prefix) + _same_path(pl.col("path")).str.strip_prefix("./"))
+            )
+            meant = songs.select("path", key=_same_path(pl.col("path")))
         else:
-            table = table.with_columns(pl.col("md5").str.to_lowercase())
-        lost = table.join(songs, on=key, how="anti")
-        notes = [f"{file}, line {lost['line'][0]}: there is no file with {key} {lost[key][0]}."] if len(lost) else []
+            table = table.with_columns(key=pl.col("md5").str.to_lowercase())
+            meant = songs.select("path", key="md5")
+        lost = table.join(meant, on="key", how="anti")
+        notes = [f"{file}, line {lost['line'][0]}: there is no file with {key} {lost['key'][0]}."] if len(lost) else []
         if len(lost) > 1:
             notes = [f"{notes[0]} So it is with {len(lost)} of {len(table)} rows."]
-        matched = table.join(songs.select("path", "md5"), on=key)
-        return Claims(matched.select("path", "genre", source=pl.lit(CSV_NAME), confidence="confidence"), notes)
+        matched = table.filter(pl.col("confidence") > 0).select("line", "key", "genre", "confidence")
+        matched = matched.join(meant, on="key")
+        return Claims(
+            matched.select("path", "genre", source=pl.lit(CSV_NAME), confidence="confidence"),
+            [*notes, *_contradiction(matched, file)],
+        )
+
+
+def _same_path(path: pl.Expr) -> pl.Expr:
+    """What the spellings of one path share: some systems decompose letters with accents, or write ``\\``."""
+    return path.str.normalize("NFC").str.replace_all("\\", "/", literal=True)
+
+
+def _contradiction(rows: pl.DataFrame, file: Path) -> list[str]:
+    """A sentence if the surest ``rows`` on one path (columns ``line, path, genre, confidence``) differ in genre."""
+    surest = pl.col("confidence") == pl.col("confidence").max().over("path")
+    differing = (
+        rows.filter(surest)
+        .sort("line")
+        .unique(["path", "genre"], keep="first", maintain_order=True)
+        .filter(pl.len().over("path") > 1)
+    )
+    if not len(differing):
+        return []
+    first, second = differing.filter(path=differing["path"][0]).head(2).iter_rows(named=True)
+    files = differing["path"].n_unique()
+    others = f" So it is with {files} files." if files > 1 else ""
+    return [
+        f"{file}, line {second['line']}: {second['path']} is {second['genre']} here and {first['genre']} in line "
+        f"{first['line']}, both with confidence {first['confidence']:g}; keep one.{others}"
+    ]
 
 
 @dataclass(frozen=True)
@@ -156,7 +197,7 @@ def _read_map(file: Path, md5s: set[str]) -> dict[str, pl.DataFrame]:
         schemes = json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
         return {
             scheme: pl.DataFrame(
-                [(md5, label) for md5, labels in schemes[scheme].items() if md5 in md5s for label in labels],
+                [(md5, label) for md5, labels in schemes[scheme].items() if md5 in md5s for label in _listed(labels)],
                 {"md5": pl.String, "label": pl.String},
                 orient="row",
             ).drop_nulls()
@@ -170,6 +211,13 @@ def _read_map(file: Path, md5s: set[str]) -> dict[str, pl.DataFrame]:
         ) from None
 
 
+def _listed(labels: object) -> list[Any]:
+    # a string would be read letter by letter
+    if not isinstance(labels, list):
+        raise TypeError(f"{labels!r:.40} is no list")
+    return labels
+
+
 @dataclass(frozen=True)
 class ArtistNames:
     """The table of artists."""
@@ -177,7 +225,14 @@ class ArtistNames:
     artists: ArtistTable
 
     def claims(self, songs: pl.DataFrame, taxonomy: Taxonomy) -> Claims:
-        """One claim for every file of an artist whose genre the table knows."""
+        """One claim for every file of an artist whose genre the table knows.
+
+        A genre of the shipped table that the taxonomy counts among ``not_genres`` is no claim; in the user's table it
+        raises BadLabels.
+        """
+        for name, place in self.artists.own_genres.items():
+            if taxonomy.slug(name) is None:
+                raise BadLabels(f"{place}: {name!r} is no genre name; leave the genre empty if it is unknown.")
         rows = [
             (spelling, genre, artist.confidence)
             for spelling in songs["artist"].drop_nulls().unique()

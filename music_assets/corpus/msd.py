@@ -90,7 +90,7 @@ def _read_matches(file: Path, md5s: set[str]) -> pl.DataFrame:
     """Columns ``recording, md5, score``, of the files with these md5 only."""
     try:
         rows = [
-            (recording, md5, float(score))
+            (recording, md5, score)
             for recording, scores in json.loads(file.read_bytes()).items()
             for md5, score in scores.items()
             if md5 in md5s
@@ -100,6 +100,13 @@ def _read_matches(file: Path, md5s: set[str]) -> pl.DataFrame:
             f"{file} is not a list of matches: it must be JSON, from recording to md5 to a score "
             f"({type(error).__name__}: {error})."
         ) from None
+    for recording, md5, score in rows:
+        # a bool is an int
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 < score <= 1:
+            raise BadLabels(
+                f"{file}: the score of recording {recording} and md5 {md5} must be a number over 0 and up to 1, "
+                f"not {score!r:.40}."
+            )
     return pl.DataFrame(rows, {"recording": pl.String, "md5": pl.String, "score": pl.Float64}, orient="row")
 
 

@@ -73,6 +73,14 @@ _HIDDEN = re.compile(r"\.[^\W\d]")
 """Names of what is put away or unfinished; *.38 Special* and *...Baby One More Time* are none."""
 
 
+class NoFilesTable(FileNotFoundError):
+    """No table of files that can be read."""
+
+
+class FilesGone(ValueError):
+    """The drop folder has lost every file that it had."""
+
+
 @dataclass(frozen=True)
 class Changes:
     """How the drop folder differs from the table of files."""
@@ -141,12 +149,18 @@ def scan(
 
     Raises:
         Busy: another process scans into the same table.
+        FilesGone: there were files, and now there is none.
     """
     with exclusive(files_table):
         parts = files_table.with_suffix(".parts")
         saved = sorted(parts.glob("*.parquet"))
         state = _newest([_load(file, _STATE) for file in (files_table, *saved)])
         difference = _compare(raw, state, settle_seconds)
+        if 0 < len(state) == len(difference.removed) and difference.fresh.is_empty():
+            raise FilesGone(
+                f"All {len(state):,} known MIDI files are gone from {raw}: if its disk is not mounted, mount it; if "
+                f"you have removed them, delete {files_table} too."
+            )
         rewritten = bool(saved or len(difference.fresh) or len(difference.removed) or not files_table.exists())
         if rewritten:
             first = int(saved[-1].stem) + 1 if saved else 0
@@ -210,11 +224,26 @@ def _newest(tables: list[pl.DataFrame], without: pl.DataFrame | None = None) -> 
     return rows[paths.sort("path")["index"]]
 
 
+def read_files(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Columns of a table of files, all if not given.
+
+    Raises:
+        NoFilesTable: there is none, it is damaged, or another version of the reader has made it.
+    """
+    try:
+        if pl.read_parquet_metadata(file).get(_VERSION_KEY) == str(READER_VERSION):
+            return pl.read_parquet(file, columns=columns)
+    except (OSError, pl.exceptions.PolarsError):
+        pass
+    raise NoFilesTable(f"There is no table of files of this version at {file}: run `music-assets corpus update`.")
+
+
 def _load(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """The rows of a table of this version, none where there is no such table."""
-    if not file.exists() or pl.read_parquet_metadata(file).get(_VERSION_KEY) != str(READER_VERSION):
+    """As :func:`read_files`, but no rows where there is no such table."""
+    try:
+        return read_files(file, columns)
+    except NoFilesTable:
         return FILES_SCHEMA.to_frame().select(columns or pl.all())
-    return pl.read_parquet(file, columns=columns)
 
 
 def _save(table: pl.DataFrame, target: Path) -> None:
@@ -222,7 +251,7 @@ def _save(table: pl.DataFrame, target: Path) -> None:
 
 
 def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
-    """Path, collection, size and modification time of every MIDI file, in order of path.
+    """Path, collection, size and modification time of every MIDI file.
 
     Links are followed; a folder that is reached twice counts once, so that a circle of links ends. A name
     that is not UTF-8 comes with escapes: opening it then fails, and its verdict tells.
@@ -231,7 +260,8 @@ def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
 
     def walk(folder: str, prefix: str) -> Iterator[tuple[str, str, int, int]]:
         with os.scandir(folder) as entries:
-            entries = sorted(entries, key=lambda entry: entry.name)
+            # links last: a folder that is reached twice keeps its own name
+            entries = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
         for entry in entries:
             if _HIDDEN.match(entry.name):
                 continue
@@ -249,6 +279,8 @@ def _walk(raw: Path) -> Iterator[tuple[str, str, int, int]]:
                 continue  # gone since it was listed, a dead or circular link, or not ours to read
 
     if raw.is_dir():
+        status = raw.stat()
+        visited.add((status.st_dev, status.st_ino))
         yield from walk(str(raw), "")
 
 

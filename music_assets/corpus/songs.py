@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,13 +31,13 @@ class PathFacts(NamedTuple):
     title: str | None
 
 
-def path_facts(path: str, taxonomy: Taxonomy) -> PathFacts:
+def path_facts(path: str, taxonomy: Taxonomy, is_artist: Callable[[str], bool] = lambda name: False) -> PathFacts:
     """Read ``<collection>/<genre>/<artist>/<title>.mid``, ``<collection>/<artist>/<title>.mid``, ...
 
     A folder that bears the name of a known genre is one, the inner of folder and collection first; in a tree
-    of three levels the first folder is a genre by any name. Of what is left the outermost folder is the
-    artist. Without one, a file name ``<artist> - <title>`` is taken apart. A file named by an md5 has no
-    artist or title.
+    of three levels the first folder is a genre by any name, unless ``is_artist`` knows it. Of what is left the
+    outermost folder is the artist. Without one, a file name ``<artist> - <title>`` is taken apart. A file named by
+    an md5 has no artist or title.
     """
     *folders, name = path.split("/")
     stem = _VERSION.sub("", _SUFFIX.sub("", name)).strip()
@@ -47,14 +48,15 @@ def path_facts(path: str, taxonomy: Taxonomy) -> PathFacts:
         inner = inner[1:]
     elif collection and (genre := taxonomy.known(collection[0])):
         pass
-    elif len(inner) > 1 and not hashed:
+    elif len(inner) > 1 and not hashed and not is_artist(inner[0]):
         genre = taxonomy.slug(inner[0])
         inner = inner[1:]
     if hashed:
         return PathFacts(genre, None, None)
     artist = inner[0] if inner else None
-    if artist is None and " - " in stem:
-        artist, stem = stem.split(" - ", 1)
+    first, dash, rest = stem.partition(" - ")
+    if dash and (artist is None or fold_artist(first) == fold_artist(artist)):
+        artist, stem = artist or first, rest
     return PathFacts(genre, artist, stem or None)
 
 

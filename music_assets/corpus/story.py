@@ -1,5 +1,6 @@
 """What became of the corpus and of one file, in words."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ MENTIONED = 8
 
 def index_path(path: str, raw: Path) -> str:
     """The path of a file as the index spells it, given so, absolute, or relative to the working directory."""
-    there = Path(path).absolute()
-    return there.relative_to(raw).as_posix() if there.is_relative_to(raw) else Path(path).as_posix()
+    plain = Path(os.path.normpath(Path(path).absolute()))
+    for there, folder in ((plain, raw), (plain, raw.absolute()), (plain.resolve(), raw.resolve())):
+        if there.is_relative_to(folder):
+            path = there.relative_to(folder).as_posix()
+            break
+    return os.fsencode(os.path.normpath(path)).decode(errors="backslashreplace")
 
 
 def story(paths: DataPaths, path: str) -> list[tuple[str, str]]:
@@ -31,6 +36,8 @@ def story(paths: DataPaths, path: str) -> list[tuple[str, str]]:
             return connection.sql(sql, params=list(parameters)).pl().to_dicts()
 
         found = rows("from files where path = ?", path)
+        if not found and (paths.raw / path).is_file():
+            raise ValueError(f"{path} is not in the index yet: run `music-assets corpus update`.")
         if not found:
             likest = rows(
                 "select path from files order by jaro_winkler_similarity(parse_filename(path), ?) desc, path limit 1",

@@ -40,7 +40,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "confidence, then with most claims, then first by name.",
             "genre_source": "Source of the chosen genre.",
             "genre_confidence": "Confidence of the chosen genre, 0..1.",
-            "published": "Whether the piece goes into the shards of its genre, once that has enough pieces.",
+            "published": "Whether the piece goes into the shards of its genre, if that has enough of them.",
             **_SONG,
             **FACTS,
         },
@@ -65,13 +65,13 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "withheld": "Pieces left out because their song is held out.",
             "minimum_pieces": "Training pieces from which on the genre gets shards.",
             "enough": "Whether train has them.",
-            "rows_hash": "Hash of the rows that are published for this genre.",
+            "rows_hash": "Hash of the rows that are published for this genre; one that has not enough publishes none.",
         },
     ),
     **AUDIT_TABLES,
     "leaks": (
-        "Held-out pieces that resemble a published training piece as near-duplicates do, found by a search through "
-        "all of them that shares nothing with the grouping.",
+        "Held-out pieces that resemble a published training piece as near-duplicates do. The search compares all pairs "
+        "where the grouping compares candidates; what a fingerprint cannot see, it cannot see either.",
         {
             "piece_id": "Published piece in valid or test.",
             "split": "Its split.",
@@ -84,7 +84,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
         {
             "digest": "Hash of the files table, the label files, the taxonomy and the settings.",
             "minimum_pieces": "Training pieces that a genre was asked for; null for the number in the taxonomy.",
-            "keep_near_duplicates": "Whether near-duplicates go into the shards too.",
+            "keep_near_duplicates": "Whether near-duplicates go into the shards too; null for no.",
             "notes": "Doubtful things in the label files, a sentence each.",
             "held_out_unknown": "Published pieces in valid and test that are too short to be compared with training.",
         },

@@ -1,17 +1,37 @@
-"""Builds the token shards of a genre: encodes what is new, transposes, and rewrites only what changed."""
+"""Builds the token shards of a genre: encodes what is new, transposes, and rewrites only what changed.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+Ids go from the workers through a temporary file into the shard, and from the mapped original shard through blocks
+into the transposed ones: a genre of any size takes memory for its rows, about a kilobyte a piece, not for its ids.
+"""
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from music_assets.tokens.remi import Document, encode_files
-from music_assets.tokens.shards import Shard, make_shard, read_shard, stored_hash, write_shard
-from music_assets.tokens.transposition import TRANSPOSITIONS, pitch_extremes, shift
-from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
+from music_assets.paths import require_room
+from music_assets.tokens.documents import Document, Facts, encode_files
+from music_assets.tokens.shards import (
+    FACTS_SCHEMA,
+    ROWS_SCHEMA,
+    Listing,
+    Shard,
+    facts_frame,
+    make_shard,
+    read_shard,
+    stored_hash,
+    transposed_rows,
+    write_shard,
+)
+from music_assets.tokens.transposition import semitones_of, shifted_blocks
+
+_FACTS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,6 @@ class ShardSummary:
     reused: int  # pieces whose encoding was already in the genre's shards
     out_of_range: int  # training pieces left out, because a pitch would leave 0..127
     failed: dict[str, str]  # piece id -> why it has no encoding
-    token_types: dict[str, int]
     content_hash: str  # as stored in the file
     rewritten: bool
 
@@ -44,105 +63,174 @@ def build_shards(
     """Bring some transpositions of one genre up to date with its pieces.
 
     ``pieces`` has the columns piece_id, path (relative to ``raw``), group_id and split; ``shard_path`` maps
-    a transposition to its file. Encodings are taken from the stored ``original`` shard where it has them;
-    splits and groups always from ``pieces``. Only ``original`` holds valid and test pieces.
-    A file whose content would stay the same is not touched. A piece that cannot be encoded is left out and
-    reported.
-    Raises ValueError for an unknown transposition.
+    a transposition to its file. The ``original`` shard, whether it is asked for or not, comes first: it keeps every
+    encoding, and the transposed ones are made from it; splits and groups always come from ``pieces``. Only
+    ``original`` holds valid and test pieces. A file whose content would stay the same is not touched. A piece that
+    cannot be encoded is left out and reported.
+    Raises BadTranspositions (a ValueError) for an unknown transposition.
     """
-    if unknown := [name for name in transpositions if name not in TRANSPOSITIONS]:
-        known = ", ".join(TRANSPOSITIONS)
-        raise ValueError(f"There is no transposition {unknown[0]!r}; choose from {known}.")
-    documents, failed = _stored_documents(shard_path("original"))
-    new = pieces.filter(~pl.col("piece_id").is_in([*documents, *failed]))
-    files = [raw / path for path in new["path"]]
-    for index, result in tqdm(
-        encode_files(files, workers), f"Encoding {genre}", total=len(files), unit="file", disable=None
-    ):
-        if isinstance(result, Document):
-            documents[new["piece_id"][index]] = result
-        else:
-            failed[new["piece_id"][index]] = result
-
-    original = _original(genre, pieces, documents, failed)
-    training = _rows(original, original.splits == "train")
-    low, high = pitch_extremes(training.ids, training.offsets)
+    for name in transpositions:
+        semitones_of(name)
+    encoded, changed = _update_original(shard_path("original"), pieces, raw, genre, workers)
+    original = read_shard(shard_path("original"))
     summaries = []
     for name in transpositions:
-        semitones = TRANSPOSITIONS[name]
-        fits = (low + semitones >= 0) & (high + semitones < 128)
-        shard = original if name == "original" else _transposed(training, name, fits)
-        rewritten = stored_hash(shard_path(name)) != shard.content_hash
-        if rewritten:
-            write_shard(shard_path(name), shard)
-        types = np.bincount(TOKEN_TYPE[shard.ids], minlength=len(TOKEN_TYPES))
+        listing, out_of_range, rewritten = original, 0, changed
+        if name != "original":
+            listing, blocks, out_of_range = transposed(original, name)
+            rewritten = _write_if_changed(shard_path(name), listing, blocks)
         summaries.append(
             ShardSummary(
                 transposition=name,
                 path=shard_path(name),
-                pieces=len(shard),
-                notes=int(shard.notes.sum()),
-                tokens=len(shard.ids),
-                seconds=float(shard.seconds.sum(dtype=np.float64)),
-                encoded=len(files),
-                reused=len(pieces) - len(files),
-                out_of_range=0 if name == "original" else int((~fits).sum()),
-                failed=shard.failed,
-                token_types={kind: int(count) for kind, count in zip(TOKEN_TYPES, types, strict=True) if count},
-                content_hash=shard.content_hash,
+                pieces=len(listing),
+                notes=int(listing.notes.sum()),
+                tokens=int(listing.offsets[-1]),
+                seconds=float(listing.seconds.sum(dtype=np.float64)),
+                encoded=encoded,
+                reused=len(pieces) - encoded,
+                out_of_range=out_of_range,
+                failed=listing.failed,
+                content_hash=listing.content_hash,
                 rewritten=rewritten,
             )
         )
     return summaries
 
 
-def _stored_documents(path: Path) -> tuple[dict[str, Document], dict[str, str]]:
-    """What the original shard knows already: encodings and failures, by piece id."""
+def transposed(original: Shard, transposition: str) -> tuple[Listing, Iterator[np.ndarray], int]:
+    """The training pieces of a genre in another key, as :func:`~.shards.write_shard` takes them.
+
+    Also the number of those left out, because a pitch would leave 0..127.
+    Raises BadTranspositions for an unknown transposition.
+    """
+    semitones = semitones_of(transposition)
+    training = original.splits == "train"
+    low, high = original.rows["lowest"].to_numpy(), original.rows["highest"].to_numpy()
+    fits = (low + semitones >= 0) & (high + semitones < 128)
+    chosen = np.flatnonzero(training & fits)
+    listing = Listing(
+        genre=original.genre,
+        transposition=transposition,
+        fingerprint=original.fingerprint,
+        rows=transposed_rows(original.rows[chosen], semitones),
+        offsets=_offsets(np.diff(original.offsets)[chosen]),
+        failed={},
+    )
+    return listing, _shifted(original, chosen, semitones), int((training & ~fits).sum())
+
+
+def _shifted(original: Shard, chosen: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
+    """The ids of some rows, those of neighbours at one go."""
+    for run in np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1):
+        if len(run):
+            ids = original.ids[original.offsets[run[0]] : original.offsets[run[-1] + 1]]
+            yield from shifted_blocks(ids, semitones)
+
+
+def _update_original(path: Path, pieces: pl.DataFrame, raw: Path, genre: str, workers: int) -> tuple[int, bool]:
+    """Number of pieces encoded, and whether the shard has changed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = _stored(path, genre)
+    new = pieces.filter(~pl.col("piece_id").is_in([*stored.piece_ids, *stored.failed]))
+    piece_ids, failed = new["piece_id"].to_list(), dict(stored.failed)
+    results = encode_files([raw / name for name in new["path"]], workers)
     try:
-        shard = read_shard(path)
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            spilled = _Spilled(file)
+            for index, result in tqdm(results, f"Encoding {genre}", total=len(new), unit="file", disable=None):
+                if isinstance(result, Document):
+                    spilled.add(piece_ids[index], result)
+                else:
+                    failed[piece_ids[index]] = result
+            listing, blocks = _joined(pieces, stored, spilled, failed)
+            return len(new), _write_if_changed(path, listing, blocks)
+    except OSError as error:
+        require_room(path.parent, error)
+        raise
+
+
+def _stored(path: Path, genre: str) -> Shard:
+    """The original shard as it is; an empty one if there is none that can be used."""
+    try:
+        return read_shard(path)
     except (FileNotFoundError, ValueError):  # none yet, or of another vocabulary
-        return {}, {}
-    documents = {
-        piece: Document(shard.document(row), int(shard.notes[row]), float(shard.seconds[row]))
-        for row, piece in enumerate(shard.piece_ids)
-    }
-    return documents, dict(shard.failed)
+        return make_shard(genre, "original", [], [], [], [], [], [])
 
 
-def _original(genre: str, pieces: pl.DataFrame, documents: dict[str, Document], failed: dict[str, str]) -> Shard:
-    encoded = pieces.filter(pl.col("piece_id").is_in(list(documents)))
-    chosen = [documents[piece] for piece in encoded["piece_id"]]
-    return make_shard(
-        genre=genre,
+class _Spilled:
+    """Documents on their way into a shard, in a file that ends with the process, however that ends."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._piece_ids: list[str] = []
+        self._lengths: list[int] = []
+        self._facts: list[Facts] = []
+        self._frames: list[pl.DataFrame] = [facts_frame([])]
+
+    def add(self, piece_id: str, document: Document) -> None:
+        self._file.write(document.ids.data)
+        self._piece_ids.append(piece_id)
+        self._lengths.append(len(document.ids))
+        self._facts.append(document.facts)
+        if len(self._facts) == _FACTS_AT_A_TIME:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Facts take much less memory as a frame than as objects."""
+        self._frames.append(facts_frame(self._facts))
+        self._facts = []
+
+    def rows(self) -> pl.DataFrame:
+        """piece_id and the facts, in order of arrival."""
+        self._collect()
+        return pl.concat(self._frames).with_columns(piece_id=pl.Series(self._piece_ids, dtype=pl.String()))
+
+    def offsets(self) -> np.ndarray:
+        return _offsets(self._lengths)
+
+    def ids(self) -> np.ndarray:
+        """All ids, mapped."""
+        self._file.flush()
+        if not any(self._lengths):
+            return np.empty(0, np.uint16)
+        return np.frombuffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), np.uint16)
+
+
+def _joined(
+    pieces: pl.DataFrame, stored: Shard, spilled: _Spilled, failed: dict[str, str]
+) -> tuple[Listing, Iterator[np.ndarray]]:
+    """The original shard of the pieces, each taken from what is stored or from what was encoded now."""
+    known = pl.concat(
+        [_placed(stored.rows, stored.offsets, spilled=False), _placed(spilled.rows(), spilled.offsets(), spilled=True)]
+    )
+    chosen = pieces.select("piece_id", "group_id", "split").join(known, on="piece_id").sort("piece_id")
+    places, ids = chosen.select("spilled", "begin", "end"), {False: stored.ids, True: spilled.ids()}
+    listing = Listing(
+        genre=stored.genre,
         transposition="original",
-        piece_ids=encoded["piece_id"].to_list(),
-        group_ids=encoded["group_id"].to_list(),
-        splits=encoded["split"].to_list(),
-        notes=[document.notes for document in chosen],
-        seconds=[document.seconds for document in chosen],
-        documents=[document.ids for document in chosen],
-        failed={piece: failed[piece] for piece in pieces["piece_id"] if piece in failed},
+        fingerprint=stored.fingerprint,
+        rows=chosen.select([*ROWS_SCHEMA]),
+        offsets=_offsets((chosen["end"] - chosen["begin"]).to_numpy()),
+        failed={piece: failed[piece] for piece in sorted(pieces["piece_id"]) if piece in failed},
     )
+    return listing, (ids[is_new][begin:end] for is_new, begin, end in places.iter_rows())
 
 
-def _transposed(training: Shard, name: str, fits: np.ndarray) -> Shard:
-    kept = _rows(training, fits)
-    return replace(kept, transposition=name, ids=shift(kept.ids, TRANSPOSITIONS[name]), failed={})
+def _placed(rows: pl.DataFrame, offsets: np.ndarray, *, spilled: bool) -> pl.DataFrame:
+    """Piece ids and facts, and where the ids lie."""
+    place = {"spilled": pl.lit(spilled), "begin": pl.Series(offsets[:-1]), "end": pl.Series(offsets[1:])}
+    return rows.select("piece_id", *FACTS_SCHEMA).with_columns(**place)
 
 
-def _rows(shard: Shard, chosen: np.ndarray) -> Shard:
-    """The rows of a boolean mask as a shard of their own."""
-    if chosen.all():
-        return shard
-    lengths = np.diff(shard.offsets)
-    rows = np.flatnonzero(chosen)
-    return replace(
-        shard,
-        piece_ids=[shard.piece_ids[row] for row in rows],
-        group_ids=[shard.group_ids[row] for row in rows],
-        splits=shard.splits[rows],
-        notes=shard.notes[rows],
-        seconds=shard.seconds[rows],
-        offsets=np.concatenate([[0], np.cumsum(lengths[rows])]),
-        ids=shard.ids[np.repeat(chosen, lengths)],
-    )
+def _write_if_changed(path: Path, listing: Listing, blocks: Iterator[np.ndarray]) -> bool:
+    """Whether it had changed."""
+    changed = stored_hash(path) != listing.content_hash
+    if changed:
+        write_shard(path, listing, blocks)
+    return changed
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where documents of some lengths begin, one after the other, and the end; int64[n + 1]."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

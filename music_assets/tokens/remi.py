@@ -9,9 +9,8 @@ tracks are taken in order of program; of several notes with one onset, program a
 (of equally short ones the softest); and nothing follows the last note.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +22,6 @@ from symusic.core import (
     TrackTick,
 )
 
-from music_assets.corpus.isolation import Lost, run_isolated
-from music_assets.corpus.reading import BadMidi, load_score
 from music_assets.tokens.vocabulary import (
     DRUMS,
     DURATIONS,
@@ -64,8 +61,6 @@ _BAR_TICKS = _NUMERATORS * POSITIONS_PER_BEAT * _TICKS_PER_POSITION
 _COMMON_TIME = TIME_SIGNATURES.index((4, 4))
 _MICROSECONDS = 60_000_000 / TEMPOS[::-1]  # a quarter note, ascending
 _DEFAULT_TEMPO = int(np.argmin(np.abs(TEMPOS - 120)))
-# Few files are worth starting processes for.
-_FILES_PER_WORKER = 100
 
 
 @dataclass(frozen=True)
@@ -87,12 +82,31 @@ class NoteArray:
         return len(self.onset)
 
 
-class Document(NamedTuple):
-    """The encoding of one file."""
+class Losses(NamedTuple):
+    """What an encoding does not say of its score; errors are of all the score's notes, in quarter notes.
+
+    Pitches and velocities are never clipped. An onset moves by a 16th of a quarter note at most, so that only a
+    length can make a note ``displaced``.
+    """
+
+    dropped: int = 0  # notes left out, because one of the same onset, program and pitch stays
+    clipped: int = 0  # notes longer than the longest Duration
+    displaced: int = 0  # notes whose onset or length changes by more than a 32nd note, an eighth of a quarter note
+    onset_error: float = 0.0  # mean change of an onset
+    duration_error: float = 0.0  # mean change of a length
+    clipped_tempos: int = 0  # tempo changes outside the range of ``TEMPOS``
+
+
+NO_LOSSES = Losses()
+
+
+class Encoding(NamedTuple):
+    """The document of a score, and what became of it."""
 
     ids: np.ndarray  # uint16[n]
     notes: int
-    seconds: float
+    seconds: float  # to the end of the last note, 0 without notes
+    losses: Losses
 
 
 def encode(score: ScoreTick) -> np.ndarray:
@@ -100,9 +114,16 @@ def encode(score: ScoreTick) -> np.ndarray:
 
     Raises ValueError if it would be longer than ``MAX_IDS``.
     """
+    return encode_measured(score).ids
+
+
+def encode_measured(score: ScoreTick) -> Encoding:
+    """As :func:`encode`, with the losses counted."""
     if not any(len(track.notes) for track in score.tracks):
-        return np.empty(0, np.uint16)
-    return _written(_quantised(score))
+        return Encoding(np.empty(0, np.uint16), 0, 0.0, NO_LOSSES)
+    quantised = _quantised(score)
+    seconds = _seconds(quantised.tempo_time, quantised.tempo, quantised.end)
+    return Encoding(_written(quantised), len(quantised.onset), seconds, quantised.losses)
 
 
 def decode(ids: np.ndarray) -> ScoreTick:
@@ -147,10 +168,7 @@ def notes(ids: np.ndarray) -> NoteArray:
     """The notes of any sequence of ids, as :func:`decode` reads it."""
     parsed = _parse(ids)
     tempo_time = np.concatenate([[0], parsed.tempo_time])
-    tempo = TEMPOS[np.concatenate([[_DEFAULT_TEMPO], parsed.tempo])]
-    end = int((parsed.onset + parsed.duration).max(initial=0))
-    until = np.minimum(np.append(tempo_time[1:], end), end)
-    quarters = np.maximum(until - tempo_time, 0) / TICKS_PER_QUARTER
+    tempo = np.concatenate([[_DEFAULT_TEMPO], parsed.tempo])
     return NoteArray(
         onset=parsed.onset / TICKS_PER_QUARTER,
         duration=parsed.duration / TICKS_PER_QUARTER,
@@ -160,38 +178,9 @@ def notes(ids: np.ndarray) -> NoteArray:
         bar=parsed.bar.astype(np.int32),
         bar_starts=parsed.bar_start / TICKS_PER_QUARTER,
         bar_lengths=_BAR_TICKS[parsed.bar_metre] / TICKS_PER_QUARTER,
-        seconds=float((quarters * 60 / tempo).sum()),
-        tempo=float(tempo[tempo_time == 0][-1]),
+        seconds=_seconds(tempo_time, tempo, int((parsed.onset + parsed.duration).max(initial=0))),
+        tempo=float(TEMPOS[tempo[tempo_time == 0][-1]]),
     )
-
-
-def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int, Document | str]]:
-    """Encode MIDI files, in worker processes where there are many: index of the path, and its document.
-
-    In the order in which they finish. One sentence stands in place of the document where a file cannot be
-    read, has no notes or is too long.
-    """
-    tasks = list(enumerate(paths))
-    workers = min(workers, len(paths) // _FILES_PER_WORKER)
-    if workers < 2:
-        yield from map(_encode_file, tasks)
-        return
-    for (index, _), result in run_isolated(_encode_file, tasks, workers=workers):
-        yield (index, result.detail) if isinstance(result, Lost) else result
-
-
-def _encode_file(task: tuple[int, Path]) -> tuple[int, Document | str]:
-    index, path = task
-    try:
-        ids = encode(load_score(path))
-    except BadMidi as error:
-        return index, error.detail
-    except ValueError as error:
-        return index, f"{path}: {error}"
-    if not len(ids):
-        return index, f"{path}: The piece has no notes."
-    heard = notes(ids)
-    return index, Document(ids, len(heard), heard.seconds)
 
 
 @dataclass(frozen=True)
@@ -207,6 +196,8 @@ class _Quantised:
     tempo: np.ndarray
     section_start: np.ndarray  # of each stretch of bars with one metre
     section_metre: np.ndarray
+    end: int  # of the last note
+    losses: Losses
 
 
 def _quantised(score: ScoreTick) -> _Quantised:
@@ -223,9 +214,10 @@ def _quantised(score: ScoreTick) -> _Quantised:
         return np.where(coarse, np.rint(ticks / 2).astype(np.int64) * 2, ticks)
 
     columns = [track.notes.numpy() for track in score.tracks]
-    onset = snap(np.concatenate([column["time"] for column in columns]))
-    length = np.concatenate([column["duration"] for column in columns]).astype(np.int64)
-    length = np.maximum((2 * length * grid + score.tpq) // (2 * score.tpq), 1) * (TICKS_PER_QUARTER // grid)
+    exact_onset = np.concatenate([column["time"] for column in columns]).astype(np.int64)
+    exact_length = np.concatenate([column["duration"] for column in columns]).astype(np.int64)
+    onset = snap(exact_onset)
+    length = np.maximum((2 * exact_length * grid + score.tpq) // (2 * score.tpq), 1) * (TICKS_PER_QUARTER // grid)
     unit = ticks_per_position[_section(section_start, onset)]
     duration = np.empty(len(onset), np.int64)
     for size in np.unique(ticks_per_position):
@@ -238,19 +230,22 @@ def _quantised(score: ScoreTick) -> _Quantised:
     # One integer a note that sorts like (onset, program, pitch, duration, velocity).
     key = np.sort(onset << 27 | program << 19 | pitch << 12 | duration << 5 | velocity)
     key = key[np.diff(key >> 12, prepend=-1) != 0]
-    onset = key >> 27
+    losses = _losses(score, exact_onset, exact_length, onset, DURATIONS[duration], unit, len(key))
+    onset, duration = key >> 27, key >> 5 & 127
     tempo_time, tempo = _tempos(score, snap)
     heard, begun = tempo_time <= onset[-1], section_start <= onset[-1]
     return _Quantised(
         onset=onset,
         program=key >> 19 & 255,
         pitch=key >> 12 & 127,
-        duration=key >> 5 & 127,
+        duration=duration,
         velocity=key & 31,
         tempo_time=tempo_time[heard],
         tempo=tempo[heard],
         section_start=section_start[begun],
         section_metre=section_metre[begun],
+        end=int((onset + DURATIONS[duration] * ticks_per_position[_section(section_start, onset)]).max()),
+        losses=losses,
     )
 
 
@@ -359,6 +354,43 @@ def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple
     time, tempo = time[last], tempo[last]
     new = np.diff(tempo, prepend=-1) != 0
     return time[new], tempo[new]
+
+
+def _losses(
+    score: ScoreTick,
+    exact_onset: np.ndarray,
+    exact_length: np.ndarray,
+    onset: np.ndarray,
+    positions: np.ndarray,
+    unit: np.ndarray,
+    kept: int,
+) -> Losses:
+    """``exact_*`` in ticks of the score, ``onset`` in 1/24 quarter, lengths in ``positions`` of ``unit``/24 quarter."""
+    # In parts of a quarter note so small that errors are whole numbers.
+    quarter = TICKS_PER_QUARTER * score.tpq
+    position = unit * score.tpq
+    exact_onset = exact_onset * TICKS_PER_QUARTER
+    exact_length = exact_length * TICKS_PER_QUARTER
+    exact_onset -= onset * score.tpq
+    clipped = exact_length > DURATIONS[-1] * position
+    exact_length -= positions * position
+    onset_error, duration_error = np.abs(exact_onset, out=exact_onset), np.abs(exact_length, out=exact_length)
+    microseconds = score.tempos.numpy()["mspq"]
+    return Losses(
+        dropped=len(onset) - kept,
+        clipped=int(np.count_nonzero(clipped)),
+        displaced=int(np.count_nonzero(duration_error > quarter // 8)),
+        onset_error=int(onset_error.sum()) / quarter / len(onset),
+        duration_error=int(duration_error.sum()) / quarter / len(onset),
+        clipped_tempos=int(np.count_nonzero((microseconds < _MICROSECONDS[0]) | (microseconds > _MICROSECONDS[-1]))),
+    )
+
+
+def _seconds(tempo_time: np.ndarray, tempo: np.ndarray, end: int) -> float:
+    """Length of a piece that ends at ``end`` (1/24 quarter) and whose tempo changes begin at 0."""
+    until = np.minimum(np.append(tempo_time[1:], end), end)
+    quarters = np.maximum(until - tempo_time, 0) / TICKS_PER_QUARTER
+    return float((quarters * 60 / TEMPOS[tempo]).sum())
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,87 @@
-"""Token shards: one Arrow IPC file a genre and transposition, read by memory map without a copy."""
+"""Token shards: one Arrow IPC file a genre and transposition, read by memory map without a copy.
+
+A row is a piece: its id, group and split, what is known of its encoding (:class:`~.documents.Facts`), and ``ids``.
+All rows are one record batch, so that the ids of a shard are one array.
+"""
 
 import hashlib
+import io
 import json
-from collections.abc import Sequence
+import mmap
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from music_assets.paths import publish
-from music_assets.tokens.vocabulary import FINGERPRINT, check_fingerprint
+from music_assets.tokens.documents import Facts, describe
+from music_assets.tokens.transposition import semitones_of, shift
+from music_assets.tokens.vocabulary import FINGERPRINT, TOKEN_TYPES, check_fingerprint
 
 SPLITS = ("train", "valid", "test")
-_SCHEMA = pa.schema(
-    [
-        ("piece_id", pa.large_string()),
-        ("group_id", pa.large_string()),
-        ("split", pa.large_string()),
-        ("notes", pa.int32()),
-        ("seconds", pa.float32()),
-        ("ids", pa.large_list(pa.uint16())),
-    ]
+FACTS_SCHEMA = pl.Schema(
+    {
+        "notes": pl.Int32(),
+        "seconds": pl.Float32(),
+        "lowest": pl.Int16(),
+        "highest": pl.Int16(),
+        "dropped": pl.Int32(),
+        "clipped": pl.Int32(),
+        "displaced": pl.Int32(),
+        "onset_error": pl.Float32(),
+        "duration_error": pl.Float32(),
+        "clipped_tempos": pl.Int32(),
+        "token_types": pl.Array(pl.Int32(), len(TOKEN_TYPES)),
+        "digest": pl.String(),
+    }
 )
+"""The columns of :class:`~.documents.Facts`."""
+ROWS_SCHEMA = pl.Schema({**dict.fromkeys(("piece_id", "group_id", "split"), pl.String()), **FACTS_SCHEMA})
+"""The columns of a shard, ``ids`` aside."""
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The documents of one genre at one transposition, sorted by piece id; arrays are read-only.
-
-    ``ids`` holds all documents end to end; document ``i`` is ``ids[offsets[i]:offsets[i + 1]]``, REMI ids
-    without BOS, genre or EOS.
-    """
+class Listing:
+    """What a shard holds, without the ids; pieces are sorted by id."""
 
     genre: str
     transposition: str
     fingerprint: str
-    piece_ids: list[str]
-    group_ids: list[str]
-    splits: np.ndarray  # str[n]
-    notes: np.ndarray  # int32[n]
-    seconds: np.ndarray  # float32[n]
-    offsets: np.ndarray  # int64[n + 1]
-    ids: np.ndarray  # uint16[tokens]
+    rows: pl.DataFrame  # ``ROWS_SCHEMA``, one row a piece
+    offsets: np.ndarray  # int64[n + 1], where in the ids each piece begins, and the end
     failed: dict[str, str]  # piece id -> why it could not be encoded
 
     def __len__(self) -> int:
-        return len(self.piece_ids)
+        return len(self.rows)
 
-    def document(self, index: int) -> np.ndarray:
-        """View of one piece's ids, uint16[n]."""
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+    @cached_property
+    def piece_ids(self) -> list[str]:
+        return self.rows["piece_id"].to_list()
+
+    @cached_property
+    def group_ids(self) -> list[str]:
+        return self.rows["group_id"].to_list()
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """str[n]"""
+        return np.array(self.rows["split"].to_list(), dtype=np.str_)
+
+    @cached_property
+    def notes(self) -> np.ndarray:
+        """int32[n]"""
+        return self.rows["notes"].to_numpy()
+
+    @cached_property
+    def seconds(self) -> np.ndarray:
+        """float32[n]"""
+        return self.rows["seconds"].to_numpy()
 
     def where(self, split: str) -> np.ndarray:
         """Row indices of one split, int64[m]."""
@@ -59,13 +89,35 @@ class Shard:
 
     @cached_property
     def content_hash(self) -> str:
-        """Hash of every row and of the fingerprint; equal content gives an equal hash."""
+        """Hash of every row and of the fingerprint; equal content gives an equal hash.
+
+        The ids enter by each piece's ``digest``. That is of the piece in its own key, from which the ids of any
+        transposition follow and which follows from them, so that no transposed shard has to be hashed.
+        """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([self.genre, self.transposition, self.fingerprint, self.failed]).encode())
-        digest.update(json.dumps([self.piece_ids, self.group_ids, self.splits.tolist()]).encode())
-        for array in (self.notes, self.seconds, self.offsets, self.ids):
-            digest.update(np.ascontiguousarray(array).data)
+        for column in self.rows:
+            if column.dtype == pl.String():
+                digest.update(json.dumps(column.to_list()).encode())
+            else:
+                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+        digest.update(np.ascontiguousarray(self.offsets).data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Shard(Listing):
+    """The documents of one genre at one transposition; arrays are read-only.
+
+    ``ids`` holds all documents end to end; document ``i`` is ``ids[offsets[i]:offsets[i + 1]]``, REMI ids
+    without BOS, genre or EOS.
+    """
+
+    ids: np.ndarray  # uint16[tokens]
+
+    def document(self, index: int) -> np.ndarray:
+        """View of one piece's ids, uint16[n]."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
 
 def make_shard(
@@ -79,51 +131,109 @@ def make_shard(
     documents: Sequence[np.ndarray],
     failed: dict[str, str] | None = None,
 ) -> Shard:
-    """A shard from rows in any order; they are sorted by piece id."""
+    """A shard from documents at hand, in any order; nothing is said to be lost in their encoding.
+
+    Raises BadTranspositions for an unknown transposition.
+    """
+    semitones = semitones_of(transposition)
     order = sorted(range(len(piece_ids)), key=piece_ids.__getitem__)
-    lengths = np.array([len(documents[i]) for i in order], dtype=np.int64)
+    facts = [describe(shift(documents[i], -semitones), notes[i], seconds[i]) for i in order]
+    rows = facts_frame(facts).select(
+        pl.Series("piece_id", [piece_ids[i] for i in order], pl.String()),
+        pl.Series("group_id", [group_ids[i] for i in order], pl.String()),
+        pl.Series("split", [splits[i] for i in order], pl.String()),
+        pl.all(),
+    )
     return Shard(
         genre=genre,
         transposition=transposition,
         fingerprint=FINGERPRINT,
-        piece_ids=[piece_ids[i] for i in order],
-        group_ids=[group_ids[i] for i in order],
-        splits=np.array([splits[i] for i in order], dtype=np.str_),
-        notes=np.array([notes[i] for i in order], dtype=np.int32),
-        seconds=np.array([seconds[i] for i in order], dtype=np.float32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        ids=np.concatenate([np.empty(0, np.uint16), *(documents[i] for i in order)], dtype=np.uint16),
+        rows=transposed_rows(rows, semitones),
+        offsets=np.cumsum([0, *(len(documents[i]) for i in order)], dtype=np.int64),
         failed=dict(sorted((failed or {}).items())),
+        ids=np.concatenate([np.empty(0, np.uint16), *(documents[i] for i in order)], dtype=np.uint16),
     )
 
 
-def write_shard(path: Path, shard: Shard) -> None:
-    """Write one uncompressed record batch; equal shards give equal bytes."""
+def facts_frame(facts: Sequence[Facts]) -> pl.DataFrame:
+    """The facts of some documents as rows, ``FACTS_SCHEMA``."""
+    return pl.DataFrame(facts, FACTS_SCHEMA, orient="row")
+
+
+def transposed_rows(rows: pl.DataFrame, semitones: int) -> pl.DataFrame:
+    """The rows of pieces that are moved from their own key."""
+    pitched = pl.col("lowest") <= pl.col("highest")
+    moved = pl.col("lowest", "highest") + pl.lit(semitones, pl.Int16())
+    return rows.with_columns(pl.when(pitched).then(moved).otherwise(pl.col("lowest", "highest")))
+
+
+def write_shard(path: Path, listing: Listing, blocks: Iterable[np.ndarray]) -> None:
+    """Write a shard whose ids come in parts, one after the other; equal content gives equal bytes.
+
+    Takes memory for the rows and for one part. Raises ValueError if the parts are not as long as the listing says.
+    """
+    count = int(listing.offsets[-1])
+    columns = listing.rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    unwritten = _zeros(count)
+    ids = pa.LargeListArray.from_arrays(pa.array(listing.offsets), pa.array(unwritten))
     batch = pa.record_batch(
-        [
-            pa.array(shard.piece_ids, pa.large_string()),
-            pa.array(shard.group_ids, pa.large_string()),
-            pa.array(shard.splits.tolist(), pa.large_string()),
-            pa.array(shard.notes),
-            pa.array(shard.seconds),
-            pa.LargeListArray.from_arrays(pa.array(shard.offsets), pa.array(shard.ids)),
-        ],
-        schema=_SCHEMA.with_metadata(
+        [*(column.combine_chunks() for column in columns.columns), ids],
+        schema=columns.schema.append(pa.field("ids", ids.type)).with_metadata(
             {
-                "fingerprint": shard.fingerprint,
-                "genre": shard.genre,
-                "transposition": shard.transposition,
-                "content_hash": shard.content_hash,
-                "failed": json.dumps(shard.failed),
+                "fingerprint": listing.fingerprint,
+                "genre": listing.genre,
+                "transposition": listing.transposition,
+                "content_hash": listing.content_hash,
+                "failed": json.dumps(listing.failed),
             }
         ),
     )
-    with (
-        publish(path) as fresh,
-        pa.OSFile(str(fresh), "wb") as sink,
-        pa.ipc.new_file(sink, batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
+    with publish(path) as fresh, fresh.open("wb") as file:
+        with pa.PythonFile(_SkipOne(file, unwritten), "w") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        file.flush()
+        file.seek(_place_of_ids(fresh))
+        written = sum(file.write(block.data) for block in blocks) // unwritten.itemsize
+        if written != count:
+            raise ValueError(f"{written:,} ids were given for {path}, which is to hold {count:,}.")
+
+
+class _SkipOne(io.RawIOBase):
+    """Writes to a file everything but one array, in whose place it leaves a hole.
+
+    This saves time only: if the array came in another form, it would be written.
+    """
+
+    def __init__(self, file: BinaryIO, skipped: np.ndarray) -> None:
+        self._file = file
+        self._skipped = skipped.ctypes.data
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if isinstance(data, pa.Buffer) and data.address == self._skipped:
+            self._file.seek(data.size, os.SEEK_CUR)
+            return data.size
+        return self._file.write(data)
+
+
+def _zeros(count: int) -> np.ndarray:
+    """uint16[count] that takes address space but no memory."""
+    pages = mmap.mmap(-1, max(2 * count, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+    return np.frombuffer(pages, np.uint16, count)
+
+
+def _place_of_ids(path: Path) -> int:
+    """Where in a shard's file the ids begin."""
+    with pa.memory_map(str(path)) as file:
+        ids = pa.ipc.open_file(file).get_batch(0).column("ids").values
+        file.seek(0)
+        return ids.buffers()[1].address - file.read_buffer(1).address if len(ids) else 0
+
+
+def _arrow_schema(rows: pa.Schema) -> pa.Schema:
+    return rows.append(pa.field("ids", pa.large_list(pa.uint16())))
 
 
 def stored_hash(path: Path) -> str | None:
@@ -137,10 +247,10 @@ def stored_hash(path: Path) -> str | None:
 
 
 def read_shard(path: Path) -> Shard:
-    """Map a shard into memory; its arrays are views of the file.
+    """Map a shard into memory; its ids and offsets are views of the file.
 
     Raises FileNotFoundError, VocabularyMismatch if it was written with another vocabulary, or ValueError if
-    it is no Arrow file.
+    it is no Arrow file or one of another version.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no token shard at {path}: materialise token_shards for it first.")
@@ -150,18 +260,18 @@ def read_shard(path: Path) -> Shard:
         raise ValueError(f"{path} is not a token shard: delete it and materialise token_shards.") from error
     metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
     check_fingerprint(f"The token shard {path}", metadata.get("fingerprint", "none"))
+    if reader.schema.names != [*ROWS_SCHEMA, "ids"]:
+        raise ValueError(f"The token shard {path} has the columns of another version: materialise token_shards again.")
     batch = reader.get_batch(0)
     documents = batch.column("ids")
+    rows = pl.from_arrow(batch.select([*ROWS_SCHEMA]))
+    assert isinstance(rows, pl.DataFrame)
     return Shard(
         genre=metadata["genre"],
         transposition=metadata["transposition"],
         fingerprint=metadata["fingerprint"],
-        piece_ids=batch.column("piece_id").to_pylist(),
-        group_ids=batch.column("group_id").to_pylist(),
-        splits=np.array(batch.column("split").to_pylist(), dtype=np.str_),
-        notes=batch.column("notes").to_numpy(),
-        seconds=batch.column("seconds").to_numpy(),
+        rows=rows,
         offsets=documents.offsets.to_numpy(),
-        ids=documents.values.to_numpy(),
         failed=json.loads(metadata["failed"]),
+        ids=documents.values.to_numpy(),
     )

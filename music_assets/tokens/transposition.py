@@ -1,16 +1,51 @@
 """Transposition as arithmetic on token ids."""
 
+import os
+import re
+from collections.abc import Iterator
+
 import numpy as np
 
-from music_assets.tokens.vocabulary import RANGES, SIZE
+from music_assets.tokens.vocabulary import RANGES
 
-# Name -> semitones; together they put a piece into every key once.
-TRANSPOSITIONS = {
-    **{f"down{n}": -n for n in range(5, 0, -1)},
-    "original": 0,
-    **{f"up{n}": n for n in range(1, 7)},
-}
 _PITCH = RANGES["Pitch"]
+# Ids that are moved at a time: they, and what is computed of them, stay in the processor's cache.
+_BLOCK = 1 << 16
+
+
+class BadTranspositions(ValueError):
+    """``MUSIC_ASSETS_TRANSPOSITIONS`` is no range around 0, or a transposition is not in it."""
+
+
+def transposition_range(semitones: str) -> dict[str, int]:
+    """Name -> semitones for a range such as ``-5..6``: down5, ..., down1, original, up1, ..., up6.
+
+    Raises BadTranspositions unless it is a range of whole numbers from -127 to 127 that has 0 in it.
+    """
+    found = re.fullmatch(r"\s*(-?\d{1,3})\s*\.\.\s*\+?(-?\d{1,3})\s*", semitones)
+    lowest, highest = (int(end) for end in found.groups()) if found else (1, 0)
+    if not -len(_PITCH) < lowest <= 0 <= highest < len(_PITCH):
+        raise BadTranspositions(
+            f"MUSIC_ASSETS_TRANSPOSITIONS is {semitones!r}: give the lowest and the highest number of semitones, "
+            "0 between them, such as -5..6."
+        )
+    return {_name(number): number for number in range(lowest, highest + 1)}
+
+
+def _name(semitones: int) -> str:
+    return f"down{-semitones}" if semitones < 0 else f"up{semitones}" if semitones else "original"
+
+
+TRANSPOSITIONS = transposition_range(os.environ.get("MUSIC_ASSETS_TRANSPOSITIONS", "-5..6"))
+"""Name -> semitones of every transposition there is; by default they put a piece into every key once."""
+
+
+def semitones_of(transposition: str) -> int:
+    """What a name stands for. Raises BadTranspositions."""
+    if transposition not in TRANSPOSITIONS:
+        known = ", ".join(TRANSPOSITIONS)
+        raise BadTranspositions(f"There is no transposition {transposition!r}; choose from {known}.")
+    return TRANSPOSITIONS[transposition]
 
 
 def transpose(ids: np.ndarray, semitones: int) -> np.ndarray | None:
@@ -18,31 +53,38 @@ def transpose(ids: np.ndarray, semitones: int) -> np.ndarray | None:
 
     None if a pitch would leave MIDI's 0..127.
     """
-    low, high = pitch_extremes(ids, np.array([0, len(ids)]))
-    if low[0] + semitones < 0 or high[0] + semitones >= len(_PITCH):
+    low, high = pitch_range(ids)
+    if low + semitones < 0 or high + semitones >= len(_PITCH):
         return None
     return shift(ids, semitones)
 
 
 def shift(ids: np.ndarray, semitones: int) -> np.ndarray:
     """Shift every Pitch id of any number of documents, of which the caller knows that they stay in range."""
-    table = np.arange(SIZE, dtype=np.uint16)
-    table[_PITCH.start : _PITCH.stop] += np.uint16(semitones % 2**16)  # unsigned: wraps to subtract
-    return table[ids]
+    moved = np.empty(len(ids), np.uint16)
+    for start in range(0, len(ids), _BLOCK):
+        _shift(ids[start : start + _BLOCK], semitones, moved[start : start + _BLOCK])
+    return moved
 
 
-def pitch_extremes(ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest pitch of each document ``ids[offsets[i]:offsets[i + 1]]``, drums left out.
+def shifted_blocks(ids: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
+    """What :func:`shift` gives, in parts that are valid until the next one is asked for."""
+    moved = np.empty(min(len(ids), _BLOCK), np.uint16)
+    for start in range(0, len(ids), _BLOCK):
+        block = ids[start : start + _BLOCK]
+        yield _shift(block, semitones, moved[: len(block)])
 
-    Documents without a pitched note have 64 and 64, which every transposition keeps in range. int64[n] each.
-    """
-    places = np.flatnonzero((ids >= _PITCH.start) & (ids < _PITCH.stop))
-    pitches = ids[places].astype(np.int64) - _PITCH.start
-    bounds = np.searchsorted(places, offsets)
-    pitched = bounds[:-1] < bounds[1:]
-    low = np.full(len(offsets) - 1, 64)
-    high = low.copy()
-    if pitched.any():
-        low[pitched] = np.minimum.reduceat(pitches, bounds[:-1][pitched])
-        high[pitched] = np.maximum.reduceat(pitches, bounds[:-1][pitched])
-    return low, high
+
+def _shift(ids: np.ndarray, semitones: int, moved: np.ndarray) -> np.ndarray:
+    # Unsigned numbers: what lies below the pitches wraps to large ones, and adding a negative shift wraps back.
+    np.subtract(ids, np.uint16(_PITCH.start), out=moved)
+    pitched = moved < len(_PITCH)
+    np.multiply(pitched.view(np.uint8), np.uint16(semitones % 2**16), out=moved)
+    return np.add(moved, ids, out=moved)
+
+
+def pitch_range(ids: np.ndarray) -> tuple[int, int]:
+    """Lowest and highest pitch of a document, drums left out; 127 and 0 if it has none."""
+    pitches = ids[(ids >= _PITCH.start) & (ids < _PITCH.stop)]
+    lowest = pitches.min(initial=_PITCH.stop - 1)
+    return int(lowest) - _PITCH.start, int(pitches.max(initial=_PITCH.start)) - _PITCH.start

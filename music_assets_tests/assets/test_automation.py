@@ -96,6 +96,23 @@ def test_a_new_label_file_is_read_although_no_midi_file_changed(graph: Graph):
     assert not tick(graph, automation.drop_folder)
 
 
+def test_labels_that_return_to_what_they_were_are_taken_up_again(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30}, bars=4)
+    age(graph)
+    graph.ingest()
+    polka = "path,genre\ntunes/reel/Reel Artist 0/Air 0.mid,polka\n"
+    table, seen = graph.paths.raw / "genres.csv", set()
+    for text in (polka, None, polka):
+        if text:
+            table.write_text(text)
+        else:
+            table.unlink()
+        (request,) = tick(graph, automation.drop_folder)
+        assert request.run_key not in seen
+        seen.add(request.run_key)
+        graph.make("midi_index")
+
+
 def test_only_changed_genres_are_published(graph: Graph):
     assert not tick(graph, automation.changed_genres)
     write_corpus(graph.paths.raw, {"reel": 30, "jig": 30}, bars=4)

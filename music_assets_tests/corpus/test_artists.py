@@ -104,6 +104,23 @@ def test_files_of_the_table(tmp_path: Path) -> None:
     assert artist_files(tmp_path) == [*shipped, mine]
 
 
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "artists.csv").mkdir()
+    for reads in (artist_files, ArtistTable.load):
+        with pytest.raises(BadLabels) as caught:
+            reads(tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path / 'artists.csv'} is no file: put a table of artists there, or move it away."
+        )
+
+
+def test_empty_rows_do_not_count(tmp_path: Path) -> None:
+    own(tmp_path, "\nNew Band, ,polka , \n,,,\n \n")
+    table = ArtistTable.load(tmp_path)
+    assert table.find("New Band") == Artist("New Band", "polka", OWN_CONFIDENCE)
+    assert table.own_genres == {"polka": f"{tmp_path / 'artists.csv'}, line 3"}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

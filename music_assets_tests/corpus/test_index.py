@@ -15,13 +15,16 @@ from music_assets.corpus.index import (
     GENRE_COLUMNS,
     IndexSettings,
     IndexSummary,
+    NoIndex,
     build_index,
     genre_rows,
     index_summary,
+    missing_digest,
     publish_genre,
     songs_in_two_splits,
+    verdict_counts,
 )
-from music_assets.corpus.scan import scan
+from music_assets.corpus.scan import NoFilesTable, scan
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
 
@@ -104,7 +107,8 @@ def test_copies_are_one_piece_with_the_labels_of_all(paths: DataPaths) -> None:
     assert query(paths, "select path, copies, genre from pieces where copies > 1") == [
         ("a collection/polka/Somebody/Song 0.mid", 2, "polka")
     ]
-    assert ("clean_midi/Nobody Known/Song 0.mid", f"copy of {copy.relative_to(paths.raw)}") in query(paths, "from dropped")
+    dropped = query(paths, "from dropped")
+    assert ("clean_midi/Nobody Known/Song 0.mid", f"copy of {copy.relative_to(paths.raw)}") in dropped
 
 
 def test_a_piece_takes_its_surest_label(paths: DataPaths) -> None:
@@ -176,6 +180,68 @@ def test_every_query_of_the_documentation_answers(paths: DataPaths) -> None:
     assert not undocumented
 
 
+def test_a_genre_that_has_no_longer_enough_publishes_nothing(paths: DataPaths) -> None:
+    assert build(paths).genres["reel"].enough
+    assert not genre_rows(paths.index, "reel").is_empty()
+    publish_genre(paths.index, "reel", paths.genre_pieces("reel"))
+    summary = build(paths, minimum_pieces=1000)
+    count, digest, rewritten = publish_genre(paths.index, "reel", paths.genre_pieces("reel"))
+    assert (count, rewritten) == (0, True)
+    assert digest == summary.rows_hash("reel") == summary.rows_hash("no such genre")
+    assert pl.read_parquet(paths.genre_pieces("reel")).is_empty()
+
+
+def test_settings_stay_as_they_were_the_last_time(paths: DataPaths) -> None:
+    scan(paths.raw, paths.files, workers=1)
+    build_index(paths, IndexSettings(minimum_pieces=5, keep_near_duplicates=True))
+    assert build_index(paths).settings == IndexSettings(minimum_pieces=5, keep_near_duplicates=True)
+    changed = build_index(paths, IndexSettings(minimum_pieces=6))
+    assert (changed.rewritten, changed.settings) == (
+        True,
+        IndexSettings(minimum_pieces=6, keep_near_duplicates=True),
+    )
+    assert missing_digest(paths) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", None])
+def test_an_index_that_cannot_be_read_is_built_anew(paths: DataPaths, content: bytes | None) -> None:
+    before = build(paths)
+    if content is None:  # of another version
+        paths.index.unlink()
+        with duckdb.connect(str(paths.index)) as connection:
+            connection.execute("create table files (path text)")
+    else:
+        paths.index.write_bytes(content)
+    with pytest.raises(NoIndex, match="no index of this version"):
+        index_summary(paths.index)
+    assert missing_digest(paths)
+    after = build(paths)
+    assert (after.rewritten, after.genres) == (True, before.genres)
+
+
+def test_a_damaged_table_of_files_is_read_anew(paths: DataPaths) -> None:
+    build(paths)
+    paths.files.write_bytes(paths.files.read_bytes()[:1000])
+    with pytest.raises(NoFilesTable, match="no table of files of this version"):
+        build_index(paths)
+    assert scan(paths.raw, paths.files, workers=1).read == 44
+
+
+def test_versions_disagreements_and_verdicts(paths: DataPaths) -> None:
+    (paths.raw / "broken.mid").write_bytes(b"nothing")
+    write_tune(paths.raw / "tunes" / "reel" / "Reel Artist 0" / "Air 0.1.mid", seed=500, bars=4)
+    (paths.raw / "genres.csv").write_text("path,genre\ntunes/reel/Reel Artist 0/Air 1.mid,polka\n")
+    build(paths)
+    assert query(paths, "select title, path, split from versions order by path") == [
+        ("Air 0", "tunes/reel/Reel Artist 0/Air 0.1.mid", "train"),
+        ("Air 0", "tunes/reel/Reel Artist 0/Air 0.mid", "train"),
+    ]
+    assert query(paths, "select path, chosen, claims from disagreements") == [
+        ("tunes/reel/Reel Artist 0/Air 1.mid", "polka", "folder: reel, genres.csv: polka")
+    ]
+    assert verdict_counts(paths.index) == [{"verdict": "ok", "files": 45}, {"verdict": "not MIDI", "files": 1}]
+
+
 def test_a_reader_does_not_hold_up_a_build(paths: DataPaths) -> None:
     build(paths)
     script = (
@@ -224,9 +290,11 @@ def test_an_empty_drop_folder_gives_an_empty_index(tmp_path: Path) -> None:
 
 def test_missing_inputs_get_one_sentence(tmp_path: Path) -> None:
     paths = DataPaths(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no table of files at .*: scan the drop folder first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no table of files of this version at .*: run `music-assets corpus update`"
+    ):
         build_index(paths)
-    with pytest.raises(FileNotFoundError, match=r"no index at .*: build it first"):
+    with pytest.raises(FileNotFoundError, match=r"no index of this version at .*: run `music-assets corpus update`"):
         index_summary(paths.index)
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import os
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -78,6 +79,60 @@ def test_rows_without_a_file_are_told_and_stop_nothing(tmp_path: Path) -> None:
     assert notes == [f"{file}, line 3: there is no file with path mine/Crew/Three.mid. So it is with 2 of 3 rows."]
 
 
+def test_an_empty_confidence_is_a_sure_one_and_zero_claims_nothing(tmp_path: Path) -> None:
+    write_csv(tmp_path, "md5,genre,confidence\n" + f"{'a' * 32},rock,\n{'b' * 32},rock,0\n{'c' * 32},rock,0.25\n")
+    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    assert table.select("path", "confidence").sort("path").rows() == [
+        ("lmd/0/x.mid", 0.25),
+        ("mine/jazz/Crew/One.mid", 1.0),
+    ]
+    assert notes == []
+
+
+def test_empty_rows_do_not_count_but_keep_their_place(tmp_path: Path) -> None:
+    text = "path,genre\n\n  \nCrew/Two.mid,rock\n,\n , \n"
+    write_csv(tmp_path, text)
+    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).table["path"].to_list() == ["mine/Crew/Two.mid"]
+    write_csv(tmp_path, f"{text}Crew/One.mid,\n")
+    with pytest.raises(BadLabels, match=r"line 7: '' is no genre name"):
+        GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+
+
+def test_spaces_around_values(tmp_path: Path) -> None:
+    write_csv(tmp_path, " path , genre, confidence\n  Crew/Two.mid ,  rock , 0.5 \n")
+    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).table.rows() == [
+        ("mine/Crew/Two.mid", "rock", "genres.csv", 0.5)
+    ]
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("indexed", ["NFC", "NFD"])
+@pytest.mark.parametrize("path", ["Café/Señor.mid", r"Café\Señor.mid", r".\Café\Señor.mid"])
+def test_spellings_of_one_path(path: str, indexed: str, written: str, tmp_path: Path) -> None:
+    songs = songs_of({unicodedata.normalize(indexed, "Möwe [1]/Café/Señor.mid"): "a" * 32})
+    write_csv(tmp_path, f"path,genre\n{unicodedata.normalize(written, path)},rock\n", folder="Möwe [1]")
+    table, notes = GenresCsv(tmp_path).claims(songs, TAXONOMY)
+    assert table["path"].to_list() == songs["path"].to_list()
+    assert notes == []
+
+
+def test_a_contradiction_is_told(tmp_path: Path) -> None:
+    rows = "Crew/Two.mid,Soul\nCrew/Two.mid,rock\njazz/Crew/One.mid,jazz\n./Crew/Two.mid,R&B\n"
+    file = write_csv(tmp_path, f"path,genre\n{rows}")
+    told = f"{file}, line 3: mine/Crew/Two.mid is rock here and rnb_soul in line 2, both with confidence 1; keep one."
+    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    assert (len(table), notes) == (4, [told])
+    write_csv(tmp_path, f"path,genre\n{rows}jazz/Crew/One.mid,blues\n")
+    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).notes == [f"{told} So it is with 2 files."]
+
+
+def test_a_surer_row_contradicts_nothing(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path, "path,genre,confidence\n" + "".join(f"Crew/Two.mid,{row}\n" for row in ("a b,0.5", "c d,0.5", "pop,"))
+    )
+    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).notes == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -93,6 +148,9 @@ def test_rows_without_a_file_are_told_and_stop_nothing(tmp_path: Path) -> None:
         ),
         ("path,genre,confidence\na,rock,2\n", "line 2: confidence must be a number from 0 to 1"),
         ("path,genre\na,rock\nb,\n", "line 3: '' is no genre name"),
+        ("path,genre\nb,7\n", "line 2: '7' is no genre name"),
+        ("path,genre,confidence\na,rock,nan\n", "line 2: confidence must be a number from 0 to 1"),
+        ("path,genre,line\na,rock,1\n", "is not a table of comma-separated values in UTF-8"),
         ("path,genre\na,rock,jazz\n", "is not a table of comma-separated values in UTF-8"),
         ("", "is not a table of comma-separated values in UTF-8"),
     ],
@@ -140,6 +198,9 @@ def test_the_lakh_map(name: str, tmp_path: Path) -> None:
         b'{"masd": {}}',
         b'{"masd": [], "topmagd": {}, "magd": {}}',
         b'{"masd": {"%s": 1}, "topmagd": {}, "magd": {}}' % (b"a" * 32),
+        b'{"masd": {"%s": "Rock"}, "topmagd": {}, "magd": {}}' % (b"a" * 32),
+        b'{"masd": {"%s": {"Rock": 1}}, "topmagd": {}, "magd": {}}' % (b"a" * 32),
+        b'{"masd": {"%s": [1]}, "topmagd": {}, "magd": {}}' % (b"a" * 32),
         b"\xff",
     ],
 )
@@ -191,10 +252,23 @@ def test_the_artist_table() -> None:
 
 
 def test_a_genre_of_the_artist_table_that_the_user_took_away(tmp_path: Path) -> None:
-    (tmp_path / "artists.csv").write_text("spelling,artist,genre\nBand,,various artists\nCrew,,Sea Shanties\n")
-    songs = songs_of({"mine/Band/Song.mid": "a" * 32, "mine/Crew/Song.mid": "b" * 32})
-    table, _ = ArtistNames(ArtistTable.load(tmp_path)).claims(songs, TAXONOMY)
+    (tmp_path / "artists.csv").write_text("spelling,artist,genre\nCrew,,Sea Shanties\n")
+    songs = songs_of({"mine/ABBA/Song.mid": "a" * 32, "mine/Crew/Song.mid": "b" * 32})
+    artists = ArtistTable.load(tmp_path)
+    abba = artists.find("ABBA")
+    assert abba is not None
+    taxonomy = Taxonomy.model_validate({"minimum_pieces": 1, "not_genres": [abba.genre], "genres": {}})
+    table, _ = ArtistNames(artists).claims(songs, taxonomy)
     assert table.select("path", "genre").rows() == [("mine/Crew/Song.mid", "sea_shanties")]
+
+
+@pytest.mark.parametrize("genre", ["7", "Unknown", "various artists", "?"])
+def test_what_is_no_genre_in_the_users_artist_table(genre: str, tmp_path: Path) -> None:
+    file = tmp_path / "artists.csv"
+    file.write_text(f"spelling,artist,genre\nCrew,,polka\n\nABBA,ABBA,{genre}\n")
+    with pytest.raises(BadLabels) as caught:
+        ArtistNames(ArtistTable.load(tmp_path)).claims(FILES, TAXONOMY)
+    assert str(caught.value) == (f"{file}, line 4: {genre!r} is no genre name; leave the genre empty if it is unknown.")
 
 
 def voted(paths: list[str], electorate: list[tuple[str, str, str, float]]) -> dict[str, tuple[str, float]]:

@@ -133,12 +133,25 @@ def test_a_wrong_list_gets_one_sentence(data: bytes, message: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"TR": 1}', b'{"TR": {"%s": "high"}}' % (b"a" * 32), b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"TR": 1}', b'{"TR": {"%s": "high"}' % (b"a" * 32), b"\xff"])
 def test_wrong_matches_get_one_sentence(data: bytes, tmp_path: Path) -> None:
     (tmp_path / MASD).write_text(f"{ONE}\tRock_Hard\n")
     (tmp_path / "match_scores.json").write_bytes(data)
     with pytest.raises(BadLabels, match="is not a list of matches: it must be JSON, from recording to md5 to a score"):
         MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+
+
+@pytest.mark.parametrize("score", ["0", "-0.5", "1.01", "NaN", "Infinity", "null", "true", '"0.7"', "[0.7]", "9" * 400])
+def test_a_score_that_is_none_gets_one_sentence(score: str, tmp_path: Path) -> None:
+    (tmp_path / MASD).write_text(f"{ONE}\tRock_Hard\n")
+    file = tmp_path / "match_scores.json"
+    file.write_text(f'{{"{TWO}": {{"{"b" * 32}": 1}}, "{ONE}": {{"{"a" * 32}": {score}}}}}')
+    with pytest.raises(BadLabels) as caught:
+        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+    assert str(caught.value).startswith(
+        f"{file}: the score of recording {ONE} and md5 {'a' * 32} must be a number over 0 and up to 1, not "
+    )
+    assert len(str(caught.value)) < len(str(file)) + 200
 
 
 def test_a_wrong_archive_gets_one_sentence(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from music_assets.corpus.facts import Facts
 from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.locks import Busy, exclusive
 from music_assets.corpus.reading import load_score
-from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, pending, scan
+from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, FilesGone, pending, scan
 from music_assets.corpus.verdicts import READER_VERSION, examine
 from music_assets_tests.midi_files import make_tune, write_tune
 
@@ -131,7 +131,21 @@ def test_links_are_followed_and_circles_end(raw: Path, table: Path, tmp_path: Pa
     (raw / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(raw)
     (raw / "dead.mid").symlink_to(tmp_path / "nowhere.mid")
+    (raw / "a loop").symlink_to(raw)
+    (raw / "an alias").symlink_to(raw / "mine")
     assert scan(raw, table, workers=1).seen == 5
+    assert set(pl.read_parquet(table)["collection"]) == {"linked", "mine"}
+
+
+def test_files_that_are_all_gone_may_be_on_a_disk_that_is_not_mounted(raw: Path, table: Path) -> None:
+    scan(raw, table, workers=1)
+    before = table.read_bytes()
+    raw.rename(raw.with_name("unmounted"))
+    with pytest.raises(FilesGone, match=r"All 4 known MIDI files are gone from .*raw: if its disk"):
+        scan(raw, table, workers=1)
+    assert table.read_bytes() == before
+    raw.with_name("unmounted").rename(raw)
+    assert scan(raw, table, workers=1).read == 0
 
 
 def test_a_name_that_is_not_utf8_gets_a_verdict(raw: Path, table: Path) -> None:

@@ -40,10 +40,18 @@ MD5 = "738c7647c1489cd94edb951f470428f2"
         ("mine/Chopin/Etude Op.10.mid", (None, "Chopin", "Etude Op.10")),
         ("mine/Chopin/Etude Op.10.2.mid", (None, "Chopin", "Etude Op.10")),
         ("mine/Chopin/Etude Nr.12.mid", (None, "Chopin", "Etude Nr.12")),
+        ("mine/ABBA/ABBA - Waterloo.mid", (None, "ABBA", "Waterloo")),
+        ("mine/ABBA/Waterloo - Live.mid", (None, "ABBA", "Waterloo - Live")),
     ],
 )
 def test_what_a_path_says(path: str, expected: tuple[str | None, ...]) -> None:
     assert path_facts(path, TAXONOMY) == expected
+
+
+def test_an_artist_with_albums_is_no_genre() -> None:
+    path = "mine/Madonna/Like a Prayer/Cherish.mid"
+    assert path_facts(path, TAXONOMY).genre == "madonna"
+    assert path_facts(path, TAXONOMY, lambda name: name == "Madonna") == (None, "Madonna", "Cherish")
 
 
 @pytest.mark.parametrize(

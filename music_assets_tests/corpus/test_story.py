@@ -75,5 +75,5 @@ def test_paths_as_people_type_them(paths: DataPaths, monkeypatch: pytest.MonkeyP
 
 
 def test_without_an_index(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no index"):
+    with pytest.raises(FileNotFoundError, match="no index of this version"):
         story(DataPaths(tmp_path), "a.mid")

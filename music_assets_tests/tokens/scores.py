@@ -1,12 +1,9 @@
 """Generated scores and the independent encoder that the tests of the tokens compare with."""
 
-import os
 import warnings
 from functools import cache
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from symusic.core import (
     NoteTick,
@@ -56,14 +53,6 @@ def miditok_ids(score: ScoreTick) -> np.ndarray:
     ids = np.array(sequence.ids)
     ends = np.flatnonzero(TOKEN_TYPE[ids] == TOKEN_TYPES.index("Duration"))
     return ids[: ends[-1] + 1] if len(ends) else ids[:0]
-
-
-def corpus_files(count: int) -> list[Path]:
-    """Some files of the corpus named by MUSIC_ASSETS_CORPUS, spread over it; skips the test without."""
-    if "MUSIC_ASSETS_CORPUS" not in os.environ:
-        pytest.skip("MUSIC_ASSETS_CORPUS names no folder of MIDI files")
-    files = sorted(Path(os.environ["MUSIC_ASSETS_CORPUS"]).glob("by_genre/**/*.mid"))
-    return files[:: max(len(files) // count, 1)]
 
 
 _times = st.one_of(st.integers(0, 40), st.integers(0, 4000))

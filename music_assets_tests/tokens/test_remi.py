@@ -1,4 +1,8 @@
+import os
+import tarfile
 from collections import Counter
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ from music_assets.corpus.reading import BadMidi, load_score, read_score
 from music_assets.tokens import remi
 from music_assets.tokens.vocabulary import VELOCITIES, Vocabulary
 from music_assets_tests.midi_files import STYLES, make_tune, write_tune
-from music_assets_tests.tokens.scores import corpus_files, miditok_ids, miditok_remi, plausible_ids, scores
+from music_assets_tests.tokens.scores import miditok_ids, miditok_remi, plausible_ids, scores
 
 
 def score_of(*notes: tuple[int, int, int, int], program: int = 0, tpq: int = 12) -> ScoreTick:
@@ -154,36 +158,87 @@ def test_the_decoded_file_sounds_like_the_original(style: str, tmp_path: Path) -
     )
 
 
-def test_files_are_encoded_in_process_and_in_workers_alike(tmp_path: Path, monkeypatch) -> None:
-    paths = [write_tune(tmp_path / f"{seed}.mid", seed=seed, bars=2) for seed in range(4)]
-    paths.append(tmp_path / "broken.mid")
-    paths[-1].write_bytes(b"no MIDI at all")
-    paths.append(tmp_path / "silent.mid")
-    ScoreTick(480).dump_midi(str(paths[-1]))
-    alone = dict(remi.encode_files(paths))
-    monkeypatch.setattr(remi, "_FILES_PER_WORKER", 1)
-    together = dict(remi.encode_files(paths, workers=2))
-    assert alone.keys() == together.keys() == set(range(6))
-    for index, seed in enumerate(range(4)):
-        one, other = alone[index], together[index]
-        assert isinstance(one, remi.Document)
-        assert isinstance(other, remi.Document)
-        np.testing.assert_array_equal(one.ids, remi.encode(make_tune(seed=seed, bars=2)))
-        np.testing.assert_array_equal(one.ids, other.ids)
-        assert one[1:] == other[1:]
-    assert "broken.mid" in str(alone[4])
-    assert "no notes" in str(alone[5])
+def metre_at(score: ScoreTick, time: int) -> int:
+    """Denominator of the metre in which a time of a decoded score lies."""
+    return next(sig.denominator for sig in reversed(list(score.time_signatures)) if sig.time <= time)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scores())
+def test_losses_are_those_that_a_loop_over_the_notes_finds(score: ScoreTick) -> None:
+    # A pitch of its own for every note, so that each can be found again in the decoded score.
+    exact = {}
+    for track in score.tracks:
+        for note in track.notes:
+            note.pitch = len(exact)
+            exact[note.pitch] = note.copy()
+    assume(exact)
+    encoding = remi.encode_measured(score)
+    decoded = remi.decode(encoding.ids)
+    found = {note.pitch: note for track in decoded.tracks for note in track.notes}
+    assert found.keys() == exact.keys()
+    onset_errors, duration_errors, clipped = [], [], 0
+    for pitch, note in exact.items():
+        onset_errors.append(abs(Fraction(found[pitch].time, 24) - Fraction(note.time, score.tpq)))
+        duration_errors.append(abs(Fraction(found[pitch].duration, 24) - Fraction(note.duration, score.tpq)))
+        clipped += Fraction(note.duration, score.tpq) > 12 * Fraction(4, metre_at(decoded, found[pitch].time))
+    losses = encoding.losses
+    assert losses.onset_error == pytest.approx(float(sum(onset_errors) / len(exact)))
+    assert losses.duration_error == pytest.approx(float(sum(duration_errors) / len(exact)))
+    assert losses.clipped == clipped
+    errors = zip(onset_errors, duration_errors, strict=True)
+    assert losses.displaced == sum(max(pair) > Fraction(1, 8) for pair in errors)
+    assert max(onset_errors) <= Fraction(1, 16)
+    assert losses.dropped == 0
+    assert losses.clipped_tempos == sum(not 30 <= Fraction(60_000_000, tempo.mspq) <= 480 for tempo in score.tempos)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scores())
+def test_notes_are_kept_or_counted_as_dropped(score: ScoreTick) -> None:
+    encoding = remi.encode_measured(score)
+    assert encoding.notes == len(remi.notes(encoding.ids)) == remi.decode(encoding.ids).note_num()
+    assert encoding.notes + encoding.losses.dropped == score.note_num()
+    assert encoding.seconds == pytest.approx(remi.notes(encoding.ids).seconds)
+    np.testing.assert_array_equal(remi.encode(score), encoding.ids)
+
+
+def test_an_encoding_of_a_decoding_loses_nothing() -> None:
+    for style in STYLES:
+        again = remi.encode_measured(remi.decode(remi.encode(make_tune(style=style))))
+        assert again.losses == remi.Losses()
+
+
+def test_losses_of_one_bar() -> None:
+    longest = 12 * 24
+    score = score_of((0, 24, 60, 64), (0, 48, 60, 64), (25, 24, 60, 64), tpq=24)
+    for pitch, length in ((61, longest), (62, longest + 3), (63, longest + 4)):
+        score.tracks[0].notes.append(NoteTick(24, length, pitch, 64))
+    for time, tempo in ((0, 600), (12, 480), (24, 30), (36, 29)):
+        score.tempos.append(TempoTick(time, tempo))
+    losses = remi.encode_measured(score).losses
+    assert (losses.dropped, losses.clipped, losses.displaced, losses.clipped_tempos) == (1, 2, 1, 2)
+    assert losses.onset_error == pytest.approx(1 / 24 / 6)
+    assert losses.duration_error == pytest.approx((3 + 4) / 24 / 6)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MUSIC_ASSETS_CORPUS" not in os.environ, reason="MUSIC_ASSETS_CORPUS names no corpus folder")
 def test_real_files_are_encoded_as_by_miditok_and_canonically() -> None:
-    for path in corpus_files(60):
-        try:
-            score = load_score(path)
-        except BadMidi:
-            continue
-        ids = remi.encode(score)
-        np.testing.assert_array_equal(remi.encode(remi.decode(ids)), ids, err_msg=str(path))
-        metres = {(sig.numerator, sig.denominator) for sig in score.time_signatures}
-        if all(denominator in (4, 8) and numerator <= 12 for numerator, denominator in metres):
-            np.testing.assert_array_equal(ids, miditok_ids(score), err_msg=str(path))
+    compared = 0
+    with tarfile.open(Path(os.environ["MUSIC_ASSETS_CORPUS"]) / "midi.tar.xz") as archive:
+        files = (member for member in archive if member.name.startswith("./by_genre/") and member.isfile())
+        for member in islice(files, 0, None, 50):
+            file = archive.extractfile(member)
+            assert file is not None
+            try:
+                score = read_score(file.read()).score
+            except BadMidi:
+                continue
+            ids = remi.encode(score)
+            np.testing.assert_array_equal(remi.encode(remi.decode(ids)), ids, err_msg=member.name)
+            metres = {(sig.numerator, sig.denominator) for sig in score.time_signatures}
+            if all(denominator in (4, 8) and numerator <= 12 for numerator, denominator in metres):
+                np.testing.assert_array_equal(ids, miditok_ids(score), err_msg=member.name)
+                compared += 1
+    assert compared > 40

@@ -1,11 +1,25 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from symusic.core import ScoreTick, TrackTickList
 
 from music_assets.tokens import remi
-from music_assets.tokens.transposition import TRANSPOSITIONS, pitch_extremes, shift, transpose
-from music_assets_tests.midi_files import make_tune
+from music_assets.tokens.transposition import (
+    TRANSPOSITIONS,
+    BadTranspositions,
+    pitch_range,
+    shift,
+    shifted_blocks,
+    transpose,
+    transposition_range,
+)
+from music_assets.tokens.vocabulary import RANGES, SIZE
+from music_assets_tests.midi_files import STYLES, make_tune
 from music_assets_tests.tokens.scores import scores
 
 
@@ -36,20 +50,26 @@ def test_transposed_ids_are_those_of_the_transposed_score(score: ScoreTick, semi
     np.testing.assert_array_equal(transpose(shifted, -semitones), ids)
 
 
-def test_extremes_are_those_of_each_document() -> None:
-    documents = [remi.encode(make_tune(style=style)) for style in ("reel", "band", "chorale")]
-    drums = remi.encode(make_tune(style="band"))
-    heard = remi.notes(drums)
-    assert (heard.program == 128).any()
-    offsets = np.cumsum([0, *map(len, documents)])
-    low, high = pitch_extremes(np.concatenate(documents), offsets)
-    for index, document in enumerate(documents):
-        heard = remi.notes(document)
-        pitches = heard.pitch[heard.program < 128]
-        assert (low[index], high[index]) == (pitches.min(), pitches.max())
-    np.testing.assert_array_equal(
-        shift(np.concatenate(documents), 2), np.concatenate([shift(ids, 2) for ids in documents])
-    )
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 300_000), st.integers(-127, 127), st.integers(0, 2**32 - 1))
+def test_shifting_is_a_look_up_in_a_table(count: int, semitones: int, seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(0, SIZE, count).astype(np.uint16)
+    table = np.arange(SIZE)
+    table[RANGES["Pitch"].start : RANGES["Pitch"].stop] += semitones
+    expected = table[ids] % 2**16
+    shifted = shift(ids, semitones)
+    assert shifted.dtype == np.uint16
+    np.testing.assert_array_equal(shifted, expected)
+    blocks = [block.copy() for block in shifted_blocks(ids, semitones)]
+    np.testing.assert_array_equal(np.concatenate([ids[:0], *blocks]), expected)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_pitch_range_is_that_of_the_notes_that_are_no_drums(style: str) -> None:
+    ids = remi.encode(make_tune(style=style))
+    heard = remi.notes(ids)
+    pitches = heard.pitch[heard.program < 128]
+    assert pitch_range(ids) == (pitches.min(), pitches.max())
 
 
 def test_a_document_of_drums_alone_can_be_transposed() -> None:
@@ -57,3 +77,41 @@ def test_a_document_of_drums_alone_can_be_transposed() -> None:
     score.tracks = TrackTickList([track for track in score.tracks if track.is_drum])
     ids = remi.encode(score)
     np.testing.assert_array_equal(transpose(ids, -5), ids)
+    assert pitch_range(ids) == (127, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0..0", ["original"]),
+        ("-1..2", ["down1", "original", "up1", "up2"]),
+        (" -2..0 ", ["down2", "down1", "original"]),
+        ("0..+1", ["original", "up1"]),
+    ],
+)
+def test_a_range_names_its_transpositions(text: str, names: list[str]) -> None:
+    assert list(transposition_range(text)) == names
+    assert list(transposition_range(text).values()) == sorted(transposition_range(text).values())
+    assert transposition_range(text)["original"] == 0
+
+
+@pytest.mark.parametrize("text", ["", "6", "1..6", "-5..-1", "6..-5", "-5..128", "-5-6", "a..b", "0...1", "-0.5..1"])
+def test_what_is_no_range_around_0_is_one_sentence(text: str) -> None:
+    with pytest.raises(BadTranspositions) as caught:
+        transposition_range(text)
+    assert str(caught.value) == (
+        f"MUSIC_ASSETS_TRANSPOSITIONS is {text!r}: give the lowest and the highest number of semitones, "
+        "0 between them, such as -5..6."
+    )
+
+
+def test_the_environment_sets_the_range_of_the_whole_graph() -> None:
+    code = "from music_assets.partitions import transpositions; print(*transpositions.get_partition_keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"MUSIC_ASSETS_TRANSPOSITIONS": "-1..1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["down1", "original", "up1"]
