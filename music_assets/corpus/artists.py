@@ -45,8 +45,9 @@ class ArtistTable:
         """The table that comes with the package, and over it the one in the user's folder of label files.
 
         Columns: ``spelling``, ``artist`` (the canonical name; the spelling itself if empty), ``genre`` (empty if
-        unknown) and, in the user's table perhaps left out, ``confidence`` (0..1]. Empty rows do not count. A row of the user's counts for all
-        spellings of its artist; without a genre it leaves the genre that the package gives. Raises BadLabels.
+        unknown) and, in the user's table perhaps left out, ``confidence`` (0..1]. Empty rows do not count. A row
+        of the user's counts for all spellings of its artist; without a genre it leaves the genre that the package
+        gives. Raises BadLabels.
         """
         spellings: dict[str, str] = {}
         artists: dict[str, Artist] = {}

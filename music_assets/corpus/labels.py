@@ -136,7 +136,7 @@ def _contradiction(rows: pl.DataFrame, file: Path) -> list[str]:
     surest = pl.col("confidence") == pl.col("confidence").max().over("path")
     differing = (
         rows.filter(surest)
-        .sort("line")
+        .sort("line", "path")
         .unique(["path", "genre"], keep="first", maintain_order=True)
         .filter(pl.len().over("path") > 1)
     )
@@ -211,10 +211,10 @@ def _read_map(file: Path, md5s: set[str]) -> dict[str, pl.DataFrame]:
         ) from None
 
 
-def _listed(labels: object) -> list[Any]:
+def _listed(labels: Any) -> list[str | None]:
     # a string would be read letter by letter
-    if not isinstance(labels, list):
-        raise TypeError(f"{labels!r:.40} is no list")
+    if not isinstance(labels, list) or not all(isinstance(label, str | None) for label in labels):
+        raise TypeError(f"{labels!r:.40} is no list of labels")
     return labels
 
 

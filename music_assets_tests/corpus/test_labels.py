@@ -7,6 +7,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
+from typing import Literal, get_args
 
 import polars as pl
 import pytest
@@ -33,6 +34,7 @@ from music_assets.corpus.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.load()
 ARTISTS = ArtistTable.load()
+Form = Literal["NFC", "NFD"]
 
 
 def songs_of(files: dict[str, str]) -> pl.DataFrame:
@@ -105,10 +107,10 @@ def test_spaces_around_values(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("written", ["NFC", "NFD"])
-@pytest.mark.parametrize("indexed", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", get_args(Form))
+@pytest.mark.parametrize("indexed", get_args(Form))
 @pytest.mark.parametrize("path", ["Café/Señor.mid", r"Café\Señor.mid", r".\Café\Señor.mid"])
-def test_spellings_of_one_path(path: str, indexed: str, written: str, tmp_path: Path) -> None:
+def test_spellings_of_one_path(path: str, indexed: Form, written: Form, tmp_path: Path) -> None:
     songs = songs_of({unicodedata.normalize(indexed, "Möwe [1]/Café/Señor.mid"): "a" * 32})
     write_csv(tmp_path, f"path,genre\n{unicodedata.normalize(written, path)},rock\n", folder="Möwe [1]")
     table, notes = GenresCsv(tmp_path).claims(songs, TAXONOMY)
