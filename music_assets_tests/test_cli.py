@@ -55,7 +55,7 @@ def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         f"music-assets: raw_midi + midi_index failed: There is no MIDI file under {tmp_path}/data/raw: "
-        "drop a folder of .mid files there, or run `make demo`."
+        "drop a folder of .mid files there, materialise lakh_archive, or run `make demo`."
     )
 
 
