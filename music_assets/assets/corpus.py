@@ -125,6 +125,7 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
             "files_unchanged": summary.unchanged,
             "files_removed": summary.removed,
             "verdicts": table({"verdict": v, "files": n} for v, n in summary.verdicts.items()),
+            "files_by_verdict": bars(summary.verdicts),
             "path": dg.MetadataValue.path(paths.files),
         },
     )
@@ -179,6 +180,7 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
         f"without a label; {len(summary.enough)} genres with enough training pieces"
     )
     mixed = songs_in_two_splits(paths.index)
+    audit = label_audit(paths.index)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.digest),
         metadata={
@@ -207,7 +209,8 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
                 for name, genre in summary.genres.items()
             ),
             "training_pieces": bars({name: genre.train for name, genre in summary.genres.items()}),
-            **{name: table(rows) for name, rows in label_audit(paths.index).items()},
+            "pieces_reached_by_source": bars({row["source"]: row["pieces"] for row in audit["source_coverage"]}),
+            **{name: table(rows) for name, rows in audit.items()},
             "label_notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes) or "none"),
             "path": dg.MetadataValue.path(paths.index),
         },
