@@ -17,17 +17,30 @@ class TrainingConfig(BaseModel):
     minutes: float | None = Field(3.5, gt=0, description="Budget in minutes, validation included")
     tokens: int | None = Field(None, gt=0, description="Budget in training tokens")
     batch_size: int = Field(12, ge=1, description="Rows in a batch; a row is as long as the network's context")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step")
+    processes: int = Field(
+        1, ge=1, description="Processes that share each batch's rows, one a GPU or, on CPUs, one a group of cores"
+    )
     optimizer: Literal["adamw", "muon"] = Field(
         "muon",
         description="muon: Muon for the matrices inside the layers, AdamW for the rest; or adamw for all",
     )
-    learning_rate: float = Field(8e-3, gt=0, description="Peak learning rate")
+    learning_rate: float | None = Field(
+        None, gt=0, description="Peak learning rate; if not given, what suits the optimizer and the network"
+    )
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of the matrices")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the budget in which the learning rate rises")
     final_rate: float = Field(
         0.02, ge=0, le=1, description="Learning rate at the end of the decay, as a share of the peak"
     )
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of a step's gradient")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay a step of an average of the weights that is used in their place"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="End after so many validations in a row without improvement; never, if not given"
+    )
+    compile: bool | None = Field(None, description="Use torch.compile; if not given, on GPUs only")
     genre_temperature: float = Field(
         2.0,
         ge=1,
@@ -35,6 +48,15 @@ class TrainingConfig(BaseModel):
     )
     genre_dropout: float = Field(
         0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
+    )
+    control_share: float = Field(
+        0.5, ge=0, le=1, description="Share of pieces shown with controls: instruments, tempo, density, bars"
+    )
+    control_dropout: float = Field(
+        0.3, ge=0, le=1, description="Share of these controls left out nevertheless, each on its own"
+    )
+    infill_share: float = Field(
+        0.1, ge=0, le=1, description="Share of pieces shown as an infill: some bars, or a program in them, come last"
     )
     original_share: float = Field(
         0.5, ge=0, le=1, description="Share of pieces drawn in their own key; the rest evenly in the other ones"
@@ -48,6 +70,9 @@ class TrainingConfig(BaseModel):
         60_000,
         ge=1,
         description="About how many tokens of whole held-out pieces, in equal parts a genre, to score",
+    )
+    samples: int = Field(
+        1, ge=0, description="Samples to hear in MLflow after each validation, of one genre after the other"
     )
     report_every: int = Field(20, ge=1, description="Steps between two points of the training curves")
     save_minutes: float = Field(5.0, gt=0, description="Minutes of work that a kill may cost at most")

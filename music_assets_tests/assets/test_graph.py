@@ -89,6 +89,23 @@ def test_the_training_is_in_mlflow(trained: Graph):
     assert aliases == [("music-assets-gpt", "champion")]
 
 
+def test_samples_are_heard_during_training_and_the_model_has_a_card(trained: Graph):
+    heard = {path.name for path in trained.paths.mlflow.glob("artifacts/*/artifacts/samples/*/*")}
+    assert {Path(name).suffix for name in heard} >= {".mid", ".png"}
+    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
+        ((card,),) = database.execute("select description from registered_models").fetchall()
+    assert "bits per note" in card
+    assert "[Dagster run](" in card
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is currently in preview")
+def test_two_processes_train_one_network(trained: Graph):
+    network = {"layers": 1, "width": 32, "embedding": 16, "context": 64}
+    trained.make("checkpoint", partition="gru", config=TINY | {"network": network, "processes": 2, "device": "cpu"})
+    assert trained.latest("checkpoint", "gru").metadata["tokens"].value >= 12_000
+
+
 def test_samples_and_reports(trained: Graph):
     from music_assets.generation.samples import read_samples
 
