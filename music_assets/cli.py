@@ -179,6 +179,21 @@ def vocabulary(
 
 
 @app.command()
+def compare(
+    minutes: Annotated[float, typer.Option(help="Training budget of each in minutes.", min=0.01)] = 3.5,
+    architectures: Annotated[str, typer.Option(help="What to compare, separated by commas.")] = "gpt,lstm,gru",
+    preset: Preset = None,
+) -> None:
+    """Train several architectures for the same time on the same pieces, and print one table."""
+    from music_assets.pipeline import run_comparison
+
+    os.environ.setdefault("DAGSTER_HOME", str(_project()))
+    names = [name.strip() for name in architectures.split(",") if name.strip()]
+    table = run_comparison(names, preset, minutes)
+    typer.echo(f"\n{table}\nkept in {DataPaths.from_environment().comparison}")
+
+
+@app.command()
 def ui(
     dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,

@@ -17,7 +17,7 @@ defs = dg.Definitions(
         automation.conditions,
     ],
     schedules=[automation.nightly_retraining],
-    resources={"data": Data(), "links": Links()},
+    resources={"data": Data(), "links": Links(), "pipes": dg.PipesSubprocessClient()},
     executor=dg.multiprocess_executor.configured(
         {
             "max_concurrent": 2,

@@ -69,6 +69,11 @@ class DataPaths:
         return self.root / "evaluation" / architecture
 
     @property
+    def comparison(self) -> Path:
+        """The table that compares the architectures; a ``.json`` of the same name lies beside it."""
+        return self.root / "evaluation" / "comparison.md"
+
+    @property
     def mlflow(self) -> Path:
         """MLflow's database and artifacts."""
         return self.root / "mlflow"

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import psutil
 from music_assets.assets.corpus import unpublished
 from music_assets.assets.evaluation import consistency_report
 from music_assets.assets.generation import generated_samples
-from music_assets.assets.model import last_training, needs_training
+from music_assets.assets.model import checkpoint, last_training, needs_training
 from music_assets.corpus.index import index_summary
 from music_assets.definitions import defs
 from music_assets.models.config import network_config
 from music_assets.partitions import GENRES, transpositions
-from music_assets.paths import DataPaths
+from music_assets.paths import DataPaths, publish
 from music_assets.resources import latest
 from music_assets.training.runs import read_facts, require_champion
 
@@ -42,14 +42,7 @@ def run_pipeline(
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
         step = _Steps(instance)
-        step("raw_midi", "midi_index")
-        for genre, _ in unpublished(instance, index_summary(paths.index)):
-            step("genre_pieces", partition=genre)
-        genres = sorted(instance.get_dynamic_partitions(GENRES))
-        first, *_, last = transpositions.get_partition_keys()
-        for genre in genres:
-            step("token_shards", partition=genre, partition_range=(f"{genre}|{first}", f"{genre}|{last}"))
-
+        bring_shards_up_to_date(instance)
         trained = last_training(instance, paths, architecture)
         settings = (trained.training if trained else {}) | given
         if retrain or trained is None or settings != trained.training or needs_training(instance, paths, trained):
@@ -83,13 +76,67 @@ def run_index(*assets: str) -> None:
     Raises:
         ValueError: a step failed, in the step's own words.
     """
+    with dg.DagsterInstance.get() as instance:
+        bury_dead_runs(instance)
+        _index(instance, *assets)
+
+
+def run_comparison(architectures: Sequence[str], preset: str | None, minutes: float) -> str:
+    """Train each architecture for the same minutes on the same shards, as runs that the Dagster UI shows; returns the
+    table in Markdown, which is also ``data/evaluation/comparison.md`` and, for programs, ``comparison.json``.
+
+    Each may become its architecture's champion, as after any training. The n-gram counts the same training pieces.
+
+    Raises:
+        ValueError: a step failed, in the step's own words, or there is no such architecture or preset.
+    """
+    from music_assets.evaluation.architectures import as_json, compare_architectures, markdown
+    from music_assets.evaluation.config import EvaluationConfig
+    from music_assets.tokens.shards import read_shard
+    from music_assets.training.checkpoints import load_checkpoint
+
+    for architecture in architectures:
+        network_config(architecture, preset or "tiny")
     paths = DataPaths.from_environment()
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
         step = _Steps(instance)
-        step(*assets)
-        for genre, _ in unpublished(instance, index_summary(paths.index)):
-            step("genre_pieces", partition=genre)
+        bring_shards_up_to_date(instance)
+        trained = []
+        for architecture in architectures:
+            settings = {"minutes": minutes, "preset": preset or "tiny"}
+            step("checkpoint", partition=architecture, config={"checkpoint": settings})
+            made = latest(instance, checkpoint.key, architecture)
+            assert made is not None
+            best = paths.checkpoints(architecture) / made.text("run") / "best"
+            trained.append((load_checkpoint(best), float(made.text("tokens_per_second"))))
+        genres = sorted(instance.get_dynamic_partitions(GENRES))
+        shards = [read_shard(paths.shard(genre, "original")) for genre in genres]
+    rows = compare_architectures(trained, shards, EvaluationConfig())
+    for path, text in (
+        (paths.comparison, markdown(rows)),
+        (paths.comparison.with_suffix(".json"), as_json(rows)),
+    ):
+        with publish(path) as fresh:
+            fresh.write_text(text)
+    return markdown(rows)
+
+
+def bring_shards_up_to_date(instance: dg.DagsterInstance) -> None:
+    """Index the drop folder and write every genre's shards, where they are not up to date."""
+    _index(instance, "raw_midi", "midi_index")
+    step = _Steps(instance)
+    genres = sorted(instance.get_dynamic_partitions(GENRES))
+    first, *_, last = transpositions.get_partition_keys()
+    for genre in genres:
+        step("token_shards", partition=genre, partition_range=(f"{genre}|{first}", f"{genre}|{last}"))
+
+
+def _index(instance: dg.DagsterInstance, *assets: str) -> None:
+    step = _Steps(instance)
+    step(*assets)
+    for genre, _ in unpublished(instance, index_summary(DataPaths.from_environment().index)):
+        step("genre_pieces", partition=genre)
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:

@@ -1,8 +1,10 @@
 """The command line as people meet it: one sentence when something is wrong."""
 
+import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -38,7 +40,7 @@ def project(folder: Path) -> Path:
 def test_help_names_the_commands(tmp_path: Path):
     done = music_assets("--help", folder=tmp_path)
     assert done.returncode == 0
-    for command in ("demo", "pipeline", "embedded-corpus", "corpus", "ui"):
+    for command in ("demo", "pipeline", "embedded-corpus", "corpus", "compare", "ui"):
         assert command in done.stdout
 
 
@@ -62,6 +64,24 @@ def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
 def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
     done = music_assets("pipeline", "--architecture", "gtp", folder=project(tmp_path))
     assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru."
+
+
+@pytest.mark.slow
+def test_networks_are_compared_with_each_other_and_with_an_ngram(tmp_path: Path):
+    folder = project(tmp_path)
+    write_corpus(folder / "data" / "raw", {"reel": 40, "jig": 40}, bars=8)
+    done = music_assets("compare", "--minutes", "0.05", "--architectures", "gpt,gru", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = folder / "data" / "evaluation" / "comparison.md"
+    assert kept.read_text() in done.stdout
+    rows = json.loads(kept.with_suffix(".json").read_text())
+    assert {row["model"] for row in rows} == {"gpt", "gru", "5-gram with cache"}
+    assert [row["bits_per_note"] for row in rows] == sorted(row["bits_per_note"] for row in rows)
+    for row in rows:
+        assert row["low"] <= row["bits_per_note"] <= row["high"]
+        assert (row["tokens_per_second"] is None) == (row["model"] == "5-gram with cache")
+    with sqlite3.connect(folder / "data" / "mlflow" / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchall() == [(2,)]
 
 
 @pytest.mark.slow

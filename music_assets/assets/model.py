@@ -1,5 +1,8 @@
 """model: token shards to a trained network."""
 
+import os
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +30,9 @@ from music_assets.training.runs import (
 )
 
 if TYPE_CHECKING:
+    from music_assets.models.network import Network
     from music_assets.training.loop import TrainingProgress
+    from music_assets.training.tracking import TrackedRun
 
 LOG_SECONDS = 20
 """Between two lines of progress, validations aside."""
@@ -54,7 +59,11 @@ class CheckpointConfig(dg.Config, TrainingConfig):
 )
 @clear_failures
 def checkpoint(
-    context: dg.AssetExecutionContext, config: CheckpointConfig, data: Data, links: Links
+    context: dg.AssetExecutionContext,
+    config: CheckpointConfig,
+    data: Data,
+    links: Links,
+    pipes: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult:
     """A network trained on the shards of every genre, with its curves, settings and data in MLflow.
 
@@ -64,6 +73,7 @@ def checkpoint(
     """
     from music_assets.training.champion import challenge
     from music_assets.training.loop import train
+    from music_assets.training.optimizer import peak_rate
     from music_assets.training.precision import choose_device
     from music_assets.training.tracking import Tracking, model_name
 
@@ -82,19 +92,27 @@ def checkpoint(
         "dagster.asset_key": context.asset_key.to_user_string(),
         "dagster.run_url": links.dagster_run_url(context.run.run_id),
     }
-    losses: list[tuple[int, float]] = []
     logged = time.monotonic()
     with tracking.run(architecture, settings.preset, tags) as tracked:
-        tracked.log_settings(training=settings.model_dump())
+        settled = {"learning_rate": peak_rate(architecture, settings)}
+        tracked.log_settings(training=settings.model_dump() | settled)
+        tracked.log_environment()
+        tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))
         context.log.info(f"MLflow: {links.mlflow_run_url(tracked.experiment_id, tracked.id)}")
 
         def report(progress: "TrainingProgress") -> None:
             tracked.report(progress)
-            losses.append((progress.tokens, progress.loss))
             nonlocal logged
             if progress.score or time.monotonic() - logged > LOG_SECONDS:
                 logged = time.monotonic()
-                context.log.info(_line(progress))
+                context.log.info(progress.line())
+
+        def listen(progress: "TrainingProgress", network: "Network") -> None:
+            if settings.samples:
+                _log_samples(tracked, progress, network, vocabulary, folder / run_name / "best", settings)
+
+        if settings.processes > 1:
+            _train_together(context, pipes, settings, folder / run_name, vocabulary, shards, tracked, paths)
 
         result = train(
             architecture,
@@ -103,6 +121,7 @@ def checkpoint(
             folder / run_name,
             vocabulary=vocabulary,
             report=report,
+            listen=listen,
             mlflow_run_id=tracked.id,
         )
         network = NetworkConfig.model_validate_json((result.best / "config.json").read_bytes())
@@ -110,6 +129,7 @@ def checkpoint(
         tracked.log_shards(result.facts.shards)
         decision = challenge(folder, result.best, result.validation, choose_device(settings.device))
         version = tracked.register(result.best, decision)
+        losses = tracking.curve(tracked.id, "train/loss")
     remove_old_runs(folder)
     context.log.info(decision.reason)
     winner = read_facts(require_champion(folder))
@@ -144,12 +164,68 @@ def checkpoint(
     )
 
 
-def _line(progress: "TrainingProgress") -> str:
-    line = (
-        f"{progress.fraction:4.0%}  {progress.tokens:,} tokens, {progress.tokens_per_second:,.0f} a second, "
-        f"loss {progress.loss:.3f}"
+def _log_samples(
+    tracked: "TrackedRun",
+    progress: "TrainingProgress",
+    network: "Network",
+    vocabulary: Vocabulary,
+    best: Path,
+    settings: TrainingConfig,
+) -> None:
+    """A few bars of what the network makes by now, of one genre after the other, to hear and to see in MLflow."""
+    from music_assets.generation.config import SamplingConfig
+    from music_assets.generation.samples import generate_samples
+    from music_assets.training.checkpoints import Checkpoint
+
+    facts = read_facts(best)
+    genre = facts.genres[round(progress.fraction * settings.validations) % len(facts.genres)]
+    wanted = SamplingConfig(count=settings.samples, max_bars=4, max_tokens=256, seed=settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        made = generate_samples(Checkpoint(best, network, vocabulary, facts), genre, wanted, Path(folder) / "made", 1)
+        tracked.log_samples(made.folder, progress.tokens)
+
+
+def _train_together(
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    settings: TrainingConfig,
+    run: Path,
+    vocabulary: Vocabulary,
+    shards: list[Shard],
+    tracked: "TrackedRun",
+    paths: DataPaths,
+) -> None:
+    """Train in several processes of this machine; they leave the finished run in its folder.
+
+    Raises:
+        ValueError: they failed, in their own words.
+    """
+    from dagster._core.errors import DagsterPipesExecutionError
+
+    from music_assets.training.distributed import ERROR, Job
+
+    job = Job(
+        architecture=context.partition_key,
+        config=settings,
+        shards=[paths.shard(shard.genre, shard.transposition) for shard in shards],
+        run=run,
+        vocabulary=vocabulary.to_json(),
+        mlflow_run_id=tracked.id,
+        data=paths.root,
+        parent=os.getpid(),
     )
-    return line + (f", validation {progress.score.bits_per_note:.3f} bits per note" if progress.score else "")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(job.model_dump_json())
+        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(settings.processes)]
+        command = [sys.executable, "-m", *torchrun, "-m", "music_assets.training.distributed", str(file)]
+        try:
+            pipes.run(command=command, context=context.op_execution_context, env={"OMP_NUM_THREADS": "1"})
+        except DagsterPipesExecutionError:
+            said = file.with_name(ERROR)
+            if said.exists():
+                raise ValueError(said.read_text()) from None
+            raise
 
 
 def _shards(context: dg.AssetExecutionContext, paths: DataPaths) -> list[Shard]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.ngram import NGram
+from music_assets.evaluation.ngram import CachedNGram, NGram
 from music_assets.evaluation.pieces import Piece
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
 from music_assets.training.checkpoints import Checkpoint
@@ -170,7 +170,9 @@ def train_ngram(
     return longest, total / max(1, sum(len(piece.ids) for piece in training))
 
 
-def ngram_nats(model: NGram, vocabulary: Vocabulary, pieces: Sequence[Piece]) -> list[NDArray[np.float64]]:
+def ngram_nats(
+    model: NGram | CachedNGram, vocabulary: Vocabulary, pieces: Sequence[Piece]
+) -> list[NDArray[np.float64]]:
     """The nats of every token and end mark of each piece."""
     scored = model.nats([_sequence(vocabulary, piece) for piece in pieces])
     return [nats[len(vocabulary.prompt(piece.genre)) :] for nats, piece in zip(scored, pieces, strict=True)]

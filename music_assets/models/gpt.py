@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
+from music_assets.models.fused import attention, norm, norm_and_rotate, squared_relu
 from music_assets.models.network import CapacityExceeded, Network, State
 
 
@@ -19,17 +20,17 @@ class GPT(Network):
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor) -> Tensor:
-        rotation = self._rotation(0, ids.shape[1])
+    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        rotation, hidden = self._rotation(0, ids.shape[1]), self._hidden(ids.shape[1], documents=documents)
         x = norm(self.embedding(ids))  # [B, T, W]
         for block in self.blocks:
-            x = block(x, rotation)
+            x = block(x, rotation, hidden)
         return self.head(norm(x))  # [B, T, V]
 
     def initial_state(self, batch: int, capacity: int) -> State:
         c = self.config
         shape = (c.layers, batch, c.heads, capacity, c.width // c.heads)  # [L, B, H, C, D]
-        keys, values = (torch.zeros(shape, dtype=self._state_dtype(), device=self.device) for _ in "kv")
+        keys, values = (torch.zeros(shape, dtype=self._dtype(), device=self.device) for _ in "kv")
         return State((keys, values), 0, capacity)
 
     @torch.no_grad()
@@ -41,10 +42,10 @@ class GPT(Network):
                 "begin a new one with the last part of the row as its prompt."
             )
         keys, values = state.tensors
-        rotation = self._rotation(start, end)
+        rotation, hidden = self._rotation(start, end), self._hidden(ids.shape[1], start)
         x = norm(self.embedding(ids))  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
-            x = block(x, rotation, (k, v, start))
+            x = block(x, rotation, hidden, (k, v, start))
         return self.head(norm(x)), State(state.tensors, end, state.capacity)
 
     def _rotation(self, start: int, end: int) -> tuple[Tensor, Tensor]:
@@ -52,6 +53,21 @@ class GPT(Network):
         speed = 10_000 ** -(torch.arange(half, device=self.device) / half)
         angle = torch.arange(start, end, device=self.device)[:, None] * speed  # [T, D/2]
         return angle.cos(), angle.sin()
+
+    def _hidden(self, t: int, seen: int = 0, documents: Tensor | None = None) -> Tensor | None:
+        """-inf where one of ``t`` queries may not look, else 0: [B or 1, H or 1, t, seen + t]; None: the future alone.
+
+        A query sees the ``seen`` keys before its row, and those of its own document up to itself. Positions may go on
+        from one document to the next, for rotary ones only say how far apart two tokens are.
+        """
+        short = _short(self.device, self._dtype(), t)
+        if t == 1 or (documents is None and not seen and not short):
+            return None
+        hidden = torch.ones(t, seen + t, dtype=torch.bool, device=self.device).triu(seen + 1)[None, None]
+        if documents is not None:
+            hidden = hidden | (documents[:, None, :, None] != documents[:, None, None, :])  # [B, 1, T, T]
+        added = torch.zeros(hidden.shape, dtype=self._dtype(), device=self.device).masked_fill_(hidden, -torch.inf)
+        return added if documents is None or not short else added.expand(-1, self.config.heads, -1, -1).contiguous()
 
 
 class Block(nn.Module):
@@ -73,41 +89,42 @@ class Block(nn.Module):
         self,
         x: Tensor,  # [B, T, W]
         rotation: tuple[Tensor, Tensor],
+        hidden: Tensor | None,
         cache: tuple[Tensor, Tensor, int] | None = None,
     ) -> Tensor:
-        x = x + self.dropout(self.attention(norm(x), rotation, cache))
-        return x + self.dropout(self.down(F.relu(self.up(norm(x))).square()))
+        x = x + self.dropout(self.attention(norm(x), rotation, hidden, cache))
+        return x + self.dropout(self.down(squared_relu(self.up(norm(x)))))
 
-    def attention(self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor, int] | None) -> Tensor:
+    def attention(
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        hidden: Tensor | None,
+        cache: tuple[Tensor, Tensor, int] | None,
+    ) -> Tensor:
         b, t, _ = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, t, D] each
-        q, k = rotate(norm(q), *rotation).to(v.dtype), rotate(norm(k), *rotation).to(v.dtype)
-        seen = 0
+        qk, v = self.qkv(x).view(b, t, 3, self.heads, -1).split((2, 1), 2)
+        q, k = norm_and_rotate(qk, *rotation).unbind(2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.squeeze(2).transpose(1, 2)  # [B, H, t, D] each
         if cache is not None:
             keys, values, seen = cache
             keys[:, :, seen : seen + t], values[:, :, seen : seen + t] = k, v
             k, v = keys[:, :, : seen + t], values[:, :, : seen + t]
-        return self.out(attend(q, k, v, seen).transpose(1, 2).reshape(b, t, -1))
+        return self.out(attend(q, k, v, hidden).transpose(1, 2).reshape(b, t, -1))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: int) -> Tensor:
-    """Causal attention of q [B, H, t, D] over k, v [B, H, seen + t, D]."""
-    t = q.shape[2]
-    if t > 1 and q.device.type == "cpu" and q.dtype == torch.bfloat16:  # twice as fast as SDPA's CPU kernel
-        future = torch.full((t, seen + t), -torch.inf, dtype=q.dtype).triu(seen + 1)
-        q, k, values = (x.flatten(0, 1) for x in (q, k, v))
-        scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=q.shape[-1] ** -0.5)
-        return (scores.softmax(-1) @ values).view(*v.shape[:2], t, -1)
-    mask = torch.ones(t, seen + t, dtype=torch.bool, device=q.device).tril(seen) if t > 1 and seen else None
-    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=t > 1 and not seen)
+def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
+    """Attention of q [B, H, t, D] over k, v [B, H, S, D], its scores plus ``hidden`` (expandable to [B, H, t, S]).
+
+    Without ``hidden`` one query sees all keys, and several see those up to themselves.
+    """
+    b, h, t, d = q.shape
+    if hidden is not None and _short(q.device, q.dtype, t):
+        q, k, v, added = (x.flatten(0, 1) for x in (q, k, v, hidden.expand(b, h, -1, -1)))
+        return attention(q, k, v, added).view(b, h, t, d)
+    return F.scaled_dot_product_attention(q, k, v, hidden, is_causal=hidden is None and t > 1)
 
 
-def norm(x: Tensor) -> Tensor:
-    """Root-mean-square normalisation over the last dimension, without weights."""
-    return F.rms_norm(x, x.shape[-1:])
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding of [..., T, D] by cos, sin [T, D/2] (Su et al. 2021)."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+def _short(device: torch.device, dtype: torch.dtype, t: int) -> bool:
+    """Whether plain matrix products are faster than SDPA: on a CPU in bfloat16, up to twice, to about 512 queries."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and 1 < t <= 512

@@ -41,8 +41,13 @@ class Network(nn.Module, ABC):
         self.vocab_size = vocab_size
 
     @abstractmethod
-    def forward(self, ids: Tensor) -> Tensor:
-        """``ids`` int64[B, T] to logits [B, T, V]."""
+    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        """``ids`` int64[B, T] to logits [B, T, V].
+
+        ``documents`` int64[B, T] says where rows hold several pieces end to end: tokens that follow each other with
+        one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
+        those of each piece alone in a row. Without it a row is one piece.
+        """
 
     @abstractmethod
     def initial_state(self, batch: int, capacity: int) -> State:
@@ -67,6 +72,7 @@ class Network(nn.Module, ABC):
         """Number of trained weights; tied ones count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _state_dtype(self) -> torch.dtype:
+    def _dtype(self) -> torch.dtype:
+        """In which matrices are multiplied: autocast's, if it is on."""
         kind = self.device.type
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.embedding.weight.dtype

@@ -21,9 +21,25 @@ class RNN(Network):
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor) -> Tensor:
-        output, _ = self.cells(self.embedding(ids))  # [B, T, W]
+    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+        x = self.embedding(ids)  # [B, T, E]
+        output = self.cells(x)[0] if documents is None else self._each_alone(x, documents)  # [B, T, W]
         return self.head(self.dropout(output))  # [B, T, V]
+
+    def _each_alone(self, x: Tensor, documents: Tensor) -> Tensor:
+        """The cells' output [B, T, W] where every piece of a row begins with an empty state: each takes a row of its
+        own, of which what follows the piece is not looked at."""
+        begins = torch.ones_like(documents, dtype=torch.bool)  # [B, T]
+        begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        begins = begins.flatten()
+        piece = begins.cumsum(0) - 1  # [B * T]
+        starts = begins.nonzero().squeeze(1)  # [pieces]
+        place = torch.arange(len(begins), device=x.device) - starts[piece]
+        longest = int(place.max()) + 1
+        where = piece * longest + place
+        rows = x.new_zeros(len(starts) * longest, x.shape[-1]).index_copy(0, where, x.flatten(0, 1))
+        output, _ = self.cells(rows.view(len(starts), longest, -1))
+        return output.flatten(0, 1).index_select(0, where).view(*documents.shape, -1)
 
     def initial_state(self, batch: int, capacity: int) -> State:
         """A recurrent state has one size for any number of tokens: ``capacity`` is not a limit."""

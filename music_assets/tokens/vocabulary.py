@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,9 @@ REMI_CONFIG = {
 GENRE_SLOTS = 64
 CONTROL_SLOTS = 64
 MARKS = ("BOS", "EOS", "MASK", "FILL")
+# Number of classes of each control, in the order in which a prompt states them; they hold the first control slots end
+# to end. An instrument is a General MIDI family (program // 8), drums being the last.
+CONTROLS = MappingProxyType({"instrument": 17, "tempo": 8, "density": 8, "bars": 12})
 
 # Number of ids of each type: in miditok's order up to TimeSig, then our own.
 _COUNTS = {
@@ -84,7 +88,7 @@ MEANINGS = MappingProxyType(
         "TimeSig": "metre of the bar",
         "Special": "begin, end, and the gap and the filling of an infill",
         "Genre": "genre of the piece, after BOS",
-        "Control": "reserved for other controls",
+        "Control": "instruments, tempo, note density and bars of a piece, by class; the rest reserved",
     }
 )
 """Token type -> what a token of it says."""
@@ -102,12 +106,35 @@ FINGERPRINT = hashlib.blake2b(
 ).hexdigest()
 
 
+# Ids of each control's classes, and of each control slot what it is.
+_CONTROL_ENDS = (RANGES["Control"].start + np.cumsum(list(CONTROLS.values()))).tolist()
+CONTROL_RANGES = MappingProxyType(
+    {name: range(end - CONTROLS[name], end) for name, end in zip(CONTROLS, _CONTROL_ENDS, strict=True)}
+)
+_CONTROL_NAMES = {
+    token: f"Control_{name}_{index}" for name, ids in CONTROL_RANGES.items() for index, token in enumerate(ids)
+}
+
+
 class VocabularyMismatch(ValueError):
     """Ids that were made with another vocabulary layout or tokenizer configuration."""
 
 
 class UnknownGenre(ValueError):
     """A genre that has no id in this vocabulary."""
+
+
+class UnknownControl(ValueError):
+    """A control's class that the vocabulary does not have."""
+
+
+class Controls(NamedTuple):
+    """What a piece is like, in classes; nothing is said where there is no instrument, or None."""
+
+    instruments: tuple[int, ...] = ()  # General MIDI families 0..15, 16 for drums: exactly these, rising
+    tempo: int | None = None
+    density: int | None = None  # of notes
+    bars: int | None = None
 
 
 def check_fingerprint(what: str, fingerprint: str) -> None:
@@ -203,12 +230,29 @@ class Vocabulary:
             )
         return RANGES["Genre"][self.genres.index(genre)]
 
-    def prompt(self, genre: str | None = None) -> list[int]:
-        """What precedes a document: BOS, and the genre's id if one is given. Raises UnknownGenre."""
-        return [self.bos] if genre is None else [self.bos, self.genre_id(genre)]
+    def control_ids(self, controls: Controls) -> list[int]:
+        """Ids of what the controls say: instruments, tempo, density, bars. Raises UnknownControl."""
+        said = [("instrument", family) for family in sorted(set(controls.instruments))]
+        said += [
+            (name, value)
+            for name, value in zip(("tempo", "density", "bars"), controls[1:], strict=True)
+            if value is not None
+        ]
+        for name, value in said:
+            if not 0 <= value < CONTROLS[name]:
+                raise UnknownControl(f"There is no {name} class {value}: choose 0 to {CONTROLS[name] - 1}.")
+        return [CONTROL_RANGES[name][value] for name, value in said]
+
+    def prompt(self, genre: str | None = None, controls: Controls | None = None) -> list[int]:
+        """What precedes a document: BOS, the genre's id if one is given, and the controls' ids.
+
+        Raises UnknownGenre or UnknownControl.
+        """
+        named = [] if genre is None else [self.genre_id(genre)]
+        return [self.bos, *named, *(self.control_ids(controls) if controls else [])]
 
     def name(self, token: int) -> str:
-        """Readable name of an id, miditok's where the token is miditok's: ``Pitch_60``, ``Genre_jazz``."""
+        """Readable name of an id, miditok's where it has one: ``Pitch_60``, ``Genre_jazz``, ``Control_tempo_3``."""
         kind = TOKEN_TYPES[TOKEN_TYPE[token]]
         index = token - RANGES[kind].start
         match kind:
@@ -228,6 +272,8 @@ class Vocabulary:
                 return f"Program_{-1 if index == DRUMS else index}"
             case "TimeSig":
                 return "TimeSig_{}/{}".format(*TIME_SIGNATURES[index])
+            case "Control" if token in _CONTROL_NAMES:
+                return _CONTROL_NAMES[token]
             case "Genre" if index < len(self.genres):
                 return f"Genre_{self.genres[index]}"
             case _:

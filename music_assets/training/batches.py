@@ -1,18 +1,29 @@
 """Training batches: rows of whole prompts and pieces, without padding, drawn from memory-mapped shards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from music_assets.tokens.shards import Shard
-from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.tokens.vocabulary import Controls, Vocabulary
+from music_assets.training import infill
+from music_assets.training.conditioning import control_class, controls, hide
 
 IGNORED = -100  # target that costs nothing; PyTorch's default ``ignore_index``
 
 
 class NoTrainingData(ValueError):
     """No piece to train on."""
+
+
+class Batch(NamedTuple):
+    """Rows to learn from; int64[B, T] each."""
+
+    ids: np.ndarray
+    targets: np.ndarray  # the id that follows, or ``IGNORED``
+    documents: np.ndarray  # which of the row's pieces an id is of: 0, 1, 2, ...
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,54 @@ class _Source:
     ends: np.ndarray  # int64[n], cumulative tokens
 
 
-class Batches:
-    """Draws batches from the training pieces of some shards; batch ``n`` is a function of the seed and ``n``.
+class Piece(NamedTuple):
+    genre: str
+    id: str
+    document: np.ndarray  # uint16[n]
 
-    A row is `prompt, tokens, EOS, prompt, tokens, ...`, cut at its length. Its first piece starts at its
-    beginning or at a random bar line, the following ones at their beginning. Genres are drawn by temperature,
-    the original key by its share and the other transpositions evenly, pieces by length.
+
+class Pieces:
+    """The training pieces of some shards, to draw from.
+
+    Genres are drawn by temperature, the original key by its share and the other transpositions evenly, pieces by
+    length.
+    """
+
+    def __init__(self, shards: Sequence[Shard], genre_temperature: float, original_share: float) -> None:
+        """Raises NoTrainingData if no shard holds a training piece."""
+        self._sources: dict[str, list[_Source]] = {}
+        for shard in sorted(shards, key=lambda shard: (shard.genre, shard.transposition)):
+            rows = shard.where("train")
+            ends = np.cumsum(np.diff(shard.offsets)[rows])
+            if len(rows) and ends[-1]:
+                self._sources.setdefault(shard.genre, []).append(_Source(shard, rows, ends))
+        if not self._sources:
+            raise NoTrainingData("The shards hold no training piece: add MIDI files or lower the minimum a genre.")
+        self.genres = sorted(self._sources)
+        tokens = np.array([max(source.ends[-1] for source in self._sources[g]) for g in self.genres], float)
+        self._genre_ends = np.cumsum(tokens ** (1 / genre_temperature))
+        self._source_ends = {
+            genre: np.cumsum(_source_shares(sources, original_share)) for genre, sources in self._sources.items()
+        }
+
+    def draw(self, random: np.random.Generator) -> Piece:
+        genre = self.genres[_choose(self._genre_ends, random)]
+        source = self._sources[genre][_choose(self._source_ends[genre], random)]
+        row = int(source.rows[_choose(source.ends, random)])
+        return Piece(genre, source.shard.piece_ids[row], source.shard.document(row))
+
+
+class Batches:
+    """Draws batches from the training pieces of some shards; row ``r`` of batch ``n`` depends on the seed, n and r.
+
+    A row is `prompt, tokens, EOS, prompt, tokens, ...`, cut at its length. Its first piece (:class:`Pieces`) starts at
+    its beginning or at a random bar line, the following ones at their beginning.
+
+    A prompt may name the genre and state controls. They are those of the whole piece, but for the number of bars: it
+    counts those from the first one in the row to the end of the piece. Some pieces are presented as an infill of as
+    many of their bars as the row has room for (:mod:`music_assets.training.infill`).
+
+    Every id is to be predicted but what nobody could know: prompts, the marks of an infill and the program in them.
     """
 
     def __init__(
@@ -42,9 +95,12 @@ class Batches:
         genre_temperature: float = 1.0,
         original_share: float = 0.5,
         genre_dropout: float = 0.0,
+        control_share: float = 0.0,
+        control_dropout: float = 0.0,
+        infill_share: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """``length`` is the number of tokens in a row.
+        """``length`` is the number of tokens in a row; the other fields are those of ``TrainingConfig``.
 
         Raises:
             NoTrainingData: no shard holds a training piece.
@@ -53,55 +109,71 @@ class Batches:
         self.batch_size = batch_size
         self.length = length
         self.genre_dropout = genre_dropout
+        self.control_share = control_share
+        self.control_dropout = control_dropout
+        self.infill_share = infill_share
         self.seed = seed
-        self._sources: dict[str, list[_Source]] = {}
-        for shard in sorted(shards, key=lambda shard: (shard.genre, shard.transposition)):
-            rows = shard.where("train")
-            ends = np.cumsum(np.diff(shard.offsets)[rows])
-            if len(rows) and ends[-1]:
-                self._sources.setdefault(shard.genre, []).append(_Source(shard, rows, ends))
-        if not self._sources:
-            raise NoTrainingData("The shards hold no training piece: add MIDI files or lower the minimum a genre.")
-        self.genres = sorted(self._sources)
-        tokens = np.array([max(source.ends[-1] for source in self._sources[g]) for g in self.genres], float)
-        share = tokens ** (1 / genre_temperature)
-        self._genre_ends = np.cumsum(share)
-        self._source_ends = {
-            genre: np.cumsum(_source_shares(sources, original_share)) for genre, sources in self._sources.items()
-        }
+        self._controls: dict[str, Controls] = {}  # by piece: transposition changes none
+        self._pieces = Pieces(shards, genre_temperature, original_share)
+        self.genres = self._pieces.genres
         self._bar = vocabulary.ranges["Bar"].start
         self._unscored = np.zeros(vocabulary.size, dtype=bool)
-        self._unscored[[vocabulary.bos, *vocabulary.ranges["Genre"]]] = True
+        marks = [vocabulary.bos, vocabulary.mask, vocabulary.fill]
+        self._unscored[[*marks, *vocabulary.ranges["Genre"], *vocabulary.ranges["Control"]]] = True
+        self._program = np.zeros(vocabulary.size, dtype=bool)
+        self._program[list(vocabulary.ranges["Program"])] = True
 
-    def __call__(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch ``n``: ids and targets, int64[batch_size, length]; the prompts' targets are ``IGNORED``."""
-        random = np.random.default_rng((self.seed, n))
-        rows = np.stack([self._row(random) for _ in range(self.batch_size)])
-        targets = rows[:, 1:].copy()
-        targets[self._unscored[targets]] = IGNORED
-        return rows[:, :-1], targets
+    def __call__(self, n: int) -> Batch:
+        """Batch ``n``, all its ``batch_size`` rows of ``length`` ids."""
+        return self.rows(n)
 
-    def _row(self, random: np.random.Generator) -> np.ndarray:
-        """int64[length + 1]; the additional one is the last target."""
-        row = np.empty(self.length + 1, dtype=np.int64)
-        filled = 0
-        while filled <= self.length:
-            prompt, document = self._draw(random)
-            if filled == 0:
-                document = document[self._start(document, random) :]
-            for part in (prompt, document, [self.vocabulary.eos]):
-                part = part[: self.length + 1 - filled]
-                row[filled : filled + len(part)] = part
+    def rows(self, n: int, rank: int = 0, world: int = 1) -> Batch:
+        """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
+        count = len(range(rank, self.batch_size, world))
+        ids, documents = np.empty((2, count, self.length + 1), dtype=np.int64)
+        for index in range(count):
+            self._fill(ids[index], documents[index], np.random.default_rng((self.seed, n, rank + index * world)))
+        targets = ids[:, 1:].copy()
+        named = (ids[:, :-1] == self.vocabulary.mask) & self._program[targets]
+        targets[self._unscored[targets] | named] = IGNORED
+        return Batch(ids[:, :-1], targets, documents[:, :-1])
+
+    def _fill(self, ids: np.ndarray, documents: np.ndarray, random: np.random.Generator) -> None:
+        """One row, int64[length + 1]; the additional id is the last target."""
+        filled = number = 0
+        while filled < len(ids):
+            start = filled
+            for part in self._piece(random, len(ids) - start, first=start == 0):
+                part = part[: len(ids) - filled]
+                ids[filled : filled + len(part)] = part
                 filled += len(part)
-        return row
+            documents[start:filled] = number
+            number += 1
 
-    def _draw(self, random: np.random.Generator) -> tuple[list[int], np.ndarray]:
-        genre = self.genres[_choose(self._genre_ends, random)]
-        sources = self._sources[genre]
-        source = sources[_choose(self._source_ends[genre], random)]
-        piece = _choose(source.ends, random)
+    def _piece(self, random: np.random.Generator, room: int, first: bool) -> Iterator[Sequence[int] | np.ndarray]:
+        """Prompt, ids and EOS of a random piece: as much of it as there is room for, or more."""
+        genre, piece, document = self._pieces.draw(random)
+        start = self._start(document, random) if first else 0
         named = random.random() >= self.genre_dropout
-        return self.vocabulary.prompt(genre if named else None), source.shard.document(int(source.rows[piece]))
+        controlled = random.random() < self.control_share
+        prompt = self.vocabulary.prompt(
+            genre if named else None,
+            self._shown(piece, document, start, random) if controlled else None,
+        )
+        yield prompt
+        part = document[start:]
+        if random.random() < self.infill_share:
+            asked = infill.draw(part, room - len(prompt) - 1, random)
+            part = part if asked is None else asked
+        yield part
+        yield [self.vocabulary.eos]
+
+    def _shown(self, piece: str, document: np.ndarray, start: int, random: np.random.Generator) -> Controls:
+        if piece not in self._controls:
+            self._controls[piece] = controls(document)
+        bars = int((document[start:] == self._bar).sum())
+        whole = self._controls[piece]._replace(bars=control_class("bars", bars) if bars else None)
+        return hide(whole, self.control_dropout, random)
 
     def _start(self, document: np.ndarray, random: np.random.Generator) -> int:
         """The bar line before a random place; a place up to a row before the piece gives its beginning."""

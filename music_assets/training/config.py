@@ -10,49 +10,83 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: str = Field("tiny", description="Size of the network: tiny (CPU), small, base (one big GPU)")
+    preset: str = Field(default="tiny", description="Size of the network: tiny (CPU), small, base (one big GPU)")
     network: dict[str, Any] = Field(
-        {}, description="Fields of the network that differ from the preset, such as {layers: 5, dropout: 0.1}"
+        default={}, description="Fields of the network that differ from the preset, such as {layers: 5, dropout: 0.1}"
     )
-    minutes: float | None = Field(3.5, gt=0, description="Budget in minutes, validation included")
-    tokens: int | None = Field(None, gt=0, description="Budget in training tokens")
-    batch_size: int = Field(12, ge=1, description="Rows in a batch; a row is as long as the network's context")
+    minutes: float | None = Field(default=3.5, gt=0, description="Budget in minutes, validation included")
+    tokens: int | None = Field(default=None, gt=0, description="Budget in training tokens")
+    batch_size: int = Field(default=12, ge=1, description="Rows in a batch; a row is as long as the network's context")
+    accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one step")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        description="Processes that share each batch's rows, one a GPU or, on CPUs, one a group of cores",
+    )
     optimizer: Literal["adamw", "muon"] = Field(
-        "muon",
+        default="muon",
         description="muon: Muon for the matrices inside the layers, AdamW for the rest; or adamw for all",
     )
-    learning_rate: float = Field(8e-3, gt=0, description="Peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of the matrices")
-    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the budget in which the learning rate rises")
-    final_rate: float = Field(
-        0.02, ge=0, le=1, description="Learning rate at the end of the decay, as a share of the peak"
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="Peak learning rate; if not given, what suits the optimizer and the network"
     )
-    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of a step's gradient")
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay of the matrices")
+    warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of the budget in which the learning rate rises")
+    final_rate: float = Field(
+        default=0.02, ge=0, le=1, description="Learning rate at the end of the decay, as a share of the peak"
+    )
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of a step's gradient")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Decay a step of an average of the weights that is used in their place"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="End after so many validations in a row without improvement; never, if not given",
+    )
+    compile: bool | None = Field(default=None, description="Use torch.compile; if not given, on GPUs only")
     genre_temperature: float = Field(
-        2.0,
+        default=2.0,
         ge=1,
         description="Genres are drawn by tokens ** (1 / temperature): 1 as they come, a large value equally",
     )
     genre_dropout: float = Field(
-        0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
+        default=0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
+    )
+    control_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of pieces shown with controls: instruments, tempo, density, bars"
+    )
+    control_dropout: float = Field(
+        default=0.3, ge=0, le=1, description="Share of these controls left out nevertheless, each on its own"
+    )
+    infill_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of pieces shown as an infill: some bars, or a program in them, come last",
     )
     original_share: float = Field(
-        0.5, ge=0, le=1, description="Share of pieces drawn in their own key; the rest evenly in the other ones"
+        default=0.5, ge=0, le=1, description="Share of pieces drawn in their own key; the rest evenly in the other ones"
     )
     transpositions: list[str] | None = Field(
-        None,
+        default=None,
         description="Transpositions to train on, such as [original, up2]; all materialised ones if not given",
     )
-    validations: int = Field(4, ge=1, description="How often to validate, evenly over the budget, the end included")
+    validations: int = Field(
+        default=4, ge=1, description="How often to validate, evenly over the budget, the end included"
+    )
     validation_tokens: int = Field(
-        60_000,
+        default=60_000,
         ge=1,
         description="About how many tokens of whole held-out pieces, in equal parts a genre, to score",
     )
-    report_every: int = Field(20, ge=1, description="Steps between two points of the training curves")
-    save_minutes: float = Field(5.0, gt=0, description="Minutes of work that a kill may cost at most")
-    seed: int = Field(0, ge=0, description="Seed of the weights, the batches and dropout")
-    device: str = Field("auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
+    samples: int = Field(
+        default=1, ge=0, description="Samples to hear in MLflow after each validation, of one genre after the other"
+    )
+    report_every: int = Field(default=20, ge=1, description="Steps between two points of the training curves")
+    save_minutes: float = Field(default=5.0, gt=0, description="Minutes of work that a kill may cost at most")
+    seed: int = Field(default=0, ge=0, description="Seed of the weights, the batches and dropout")
+    device: str = Field(default="auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
 
     @model_validator(mode="after")
     def _has_budget(self) -> Self:

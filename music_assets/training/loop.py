@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from torch import Tensor
 
 from music_assets.models.build import build
 from music_assets.models.config import network_config
+from music_assets.models.network import Network
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.batches import Batches
+from music_assets.training.batches import IGNORED, Batches
 from music_assets.training.checkpoints import (
     TrainerState,
     load_checkpoint,
@@ -24,7 +27,9 @@ from music_assets.training.checkpoints import (
     save_checkpoint,
 )
 from music_assets.training.config import TrainingConfig
-from music_assets.training.optimizer import build_optimizers, rate
+from music_assets.training.group import Group
+from music_assets.training.memory import kept_memory
+from music_assets.training.optimizer import build_optimizers, peak_rate, rate
 from music_assets.training.precision import autocast, choose_device
 from music_assets.training.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
 from music_assets.training.validation import Score, ValidationSet, validate, validation_set
@@ -52,6 +57,14 @@ class TrainingProgress:
     tokens_per_second: float  # since the run was started or resumed, validation included
     score: Score | None  # where the network was validated at this step
 
+    def line(self) -> str:
+        """For people who watch."""
+        line = (
+            f"{self.fraction:4.0%}  {self.tokens:,} tokens, {self.tokens_per_second:,.0f} a second, "
+            f"loss {self.loss:.3f}"
+        )
+        return line + (f", validation {self.score.bits_per_note:.3f} bits per note" if self.score else "")
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -76,6 +89,7 @@ class _Position(BaseModel):
     seconds: float = 0.0
     validations: int = 0
     best: float | None = None
+    stale: int = 0  # validations since the best one
     loss_sum: float = 0.0  # since the last report
     loss_count: int = 0
     first_loss: float | None = None
@@ -90,7 +104,10 @@ def train(
     *,
     vocabulary: Vocabulary | None = None,
     report: Callable[[TrainingProgress], None] = lambda progress: None,
+    listen: Callable[[TrainingProgress, Network], None] = lambda progress, network: None,
     mlflow_run_id: str | None = None,
+    group: Group = Group(),  # noqa: B008, it is immutable
+    device: str | None = None,
 ) -> TrainingResult:
     """Train a network until its budget is spent, or go on with the run that was begun in the folder ``run``.
 
@@ -98,11 +115,17 @@ def train(
     one to resume from. On CPU, a run limited by tokens alone that was killed at any point ends with the same
     weights as one that was not.
 
+    The processes of a group call this with the same arguments. Each computes its part of every batch's rows; the
+    first one reports, validates and saves for all.
+
     Args:
         shards: of every genre and transposition to learn from; the pieces to validate on are in the original
             ones.
         vocabulary: with all genres of the shards; by default with just these.
         report: called every ``config.report_every`` steps and after each validation.
+        listen: called after each validation with the network that was validated, in evaluation mode.
+        group: this process's place among those that train together.
+        device: this process's, where it is not the configuration's.
 
     Raises:
         RunLocked: another process trains in this folder.
@@ -110,9 +133,15 @@ def train(
         NoTrainingData: there is nothing to train on.
         TrainingDiverged: the loss became infinite or not a number.
         CheckpointError: the checkpoint to resume from is damaged.
+        DiskFull: there is no room for a checkpoint; the last one is untouched.
     """
-    with locked(run):
-        return _Trainer(architecture, config, shards, run, vocabulary, report, mlflow_run_id).train()
+    # One process holds the lock for its group, and the others begin once it has it.
+    with locked(run) if group.leads else nullcontext():
+        group.wait()
+        with kept_memory():
+            return _Trainer(
+                architecture, config, shards, run, vocabulary, report, listen, mlflow_run_id, group, device
+            ).train()
 
 
 class _Trainer:
@@ -124,12 +153,17 @@ class _Trainer:
         run: Path,
         vocabulary: Vocabulary | None,
         report: Callable[[TrainingProgress], None],
+        listen: Callable[[TrainingProgress, Network], None],
         mlflow_run_id: str | None,
+        group: Group,
+        device: str | None,
     ) -> None:
         self.config = config
         self.run = run
         self.report = report
-        self.device = choose_device(config.device)
+        self.listen = listen
+        self.group = group
+        self.device = choose_device(device or config.device)
         self.vocabulary = vocabulary or Vocabulary(tuple(sorted({shard.genre for shard in shards})))
         chosen = config.transpositions
         used = [shard for shard in shards if chosen is None or shard.transposition in chosen]
@@ -142,13 +176,24 @@ class _Trainer:
             genre_temperature=config.genre_temperature,
             original_share=config.original_share,
             genre_dropout=config.genre_dropout,
+            control_share=config.control_share,
+            control_dropout=config.control_dropout,
+            infill_share=config.infill_share,
             seed=config.seed,
         )
         self.validation = validation_set(shards, config.validation_tokens)
         torch.manual_seed(config.seed)
         self.network = build(shape, self.vocabulary.size).to(self.device)
+        self.parameters: list[Tensor] = list(self.network.parameters())
+        self.learning_rate = peak_rate(architecture, config)
         self.optimizers = build_optimizers(self.network, config)
+        self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
+        compiled = self.device.type == "cuda" if config.compile is None else config.compile
+        self.forward = torch.compile(self.network) if compiled else self.network
+        self.loader = _Ahead(self._draw)
         self.position = _Position()
+        if group.size > 1:  # equal weights, but not equal dropout
+            torch.manual_seed(config.seed + group.rank)
         facts = [shard_facts(shard) for shard in used]
         self.provenance: dict[str, Any] = {
             "architecture": architecture,
@@ -173,15 +218,17 @@ class _Trainer:
         at, config = self.position, self.config
         saved = time.perf_counter()
         self.network.train()
-        while (fraction := self._fraction()) < 1:
-            share = rate(fraction, config)
-            gradient_norm = self._step(share)
-            due = self._fraction() >= (at.validations + 1) / config.validations
-            if due or at.step % config.report_every == 0:
-                self._report(share * config.learning_rate, gradient_norm, due)
-            if due or time.perf_counter() - saved > 60 * config.save_minutes:
-                self._save_latest()
-                saved = time.perf_counter()
+        with self.loader:
+            while not self._is_over():
+                share = rate(self._fraction(), config)
+                gradient_norm = self._step(share)
+                due = self._fraction() >= (at.validations + 1) / config.validations
+                if due or at.step % config.report_every == 0:
+                    self._report(share * self.learning_rate, gradient_norm, due)
+                if self.group.leads and (due or time.perf_counter() - saved > 60 * config.save_minutes):
+                    self._save_latest()
+                    saved = time.perf_counter()
+            self.group.wait()
         best = self.run / "best"
         return TrainingResult(
             best=best,
@@ -195,6 +242,10 @@ class _Trainer:
             validation=self.validation,
         )
 
+    def _is_over(self) -> bool:
+        patience = self.config.patience
+        return self._fraction() >= 1 or (patience is not None and self.position.stale >= patience)
+
     def _fraction(self) -> float:
         """How much of the budget is spent; 1 or more: all of it."""
         at, config = self.position, self.config
@@ -202,26 +253,53 @@ class _Trainer:
         minutes = at.seconds / 60 / config.minutes if config.minutes else 0.0
         return max(tokens, minutes)
 
+    def _draw(self, n: int) -> tuple[Tensor, ...]:
+        """This process's rows of batch ``n``: ids, targets and documents, int64[rows, T]."""
+        pinned = self.device.type == "cuda"
+        rows = [torch.from_numpy(part) for part in self.batches.rows(n, self.group.rank, self.group.size)]
+        return tuple(part.pin_memory() if pinned else part for part in rows)
+
     def _step(self, share: float) -> Tensor:
         """One update of the weights at a share of the peak learning rate; returns the gradient's norm."""
-        at = self.position
-        ids, targets = (torch.from_numpy(array).to(self.device) for array in self.batches(at.step))
-        with autocast(self.device):
-            logits = self.network(ids)  # [B, T, V]
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        loss.backward()
-        gradient_norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        at, config = self.position, self.config
+        loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for part in range(config.accumulate):
+            drawn = self.loader(at.step * config.accumulate + part)
+            ids, targets, documents = (tensor.to(self.device, non_blocking=True) for tensor in drawn)
+            with autocast(self.device):
+                logits = self.forward(ids, documents)  # [B, T, V]
+            summed = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+            summed.backward()
+            loss += summed.detach()
+            scored += (targets != IGNORED).sum()
+        at.seconds = time.perf_counter() - self.started
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self._agree([*gradients, loss, scored])
+        # The sum over all scored tokens becomes their mean, and its norm is clipped, in one pass.
+        gradient_norm = torch.nn.utils.get_total_norm(gradients) / scored
+        factor = (config.gradient_clip / (gradient_norm + 1e-6)).clamp(max=1.0) / scored
+        torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = share * self.config.learning_rate
+                group["lr"] = share * self.learning_rate
             optimizer.step()
             optimizer.zero_grad()
-        self.loss_sum += loss.detach()
+        if config.ema is not None:  # an average of all weights so far, until there are enough of them
+            share_of_new = 1 - min(config.ema, (1 + at.step) / (10 + at.step))
+            torch._foreach_lerp_(self.average, self.parameters, share_of_new)  # pyright: ignore[reportPrivateImportUsage]
+        self.loss_sum += loss / scored
         at.loss_count += 1
         at.step += 1
-        at.tokens += ids.numel()
-        at.seconds = time.perf_counter() - self.started
+        at.tokens += config.accumulate * config.batch_size * self.batches.length
         return gradient_norm
+
+    def _agree(self, summed: Sequence[Tensor] = ()) -> None:
+        """Add tensors up over the group, and take the first process's clock and patience for everybody's."""
+        at = self.position
+        if self.group.size > 1:
+            led = torch.tensor([at.seconds, at.stale], device=self.device) * self.group.leads
+            self.group.add_up([*summed, led])
+            at.seconds, at.stale = float(led[0]), round(float(led[1]))
 
     def _report(self, learning_rate: float, gradient_norm: Tensor, due: bool) -> None:
         at = self.position
@@ -232,9 +310,9 @@ class _Trainer:
         at.loss_count = 0
         tokens, moment = self.reported
         speed = (at.tokens - tokens) / (time.perf_counter() - moment)
-        score = self._validate() if due else None
-        self.report(
-            TrainingProgress(
+        with self._averaged() if due else nullcontext():
+            score = self._validate() if due else None
+            progress = TrainingProgress(
                 step=at.step,
                 tokens=at.tokens,
                 seconds=at.seconds,
@@ -245,15 +323,33 @@ class _Trainer:
                 tokens_per_second=speed,
                 score=score,
             )
-        )
+            if self.group.leads:
+                self.report(progress)
+            if self.group.leads and due:
+                self.network.eval()
+                self.listen(progress, self.network)
+                self.network.train()
+        if due:
+            self._agree()
         self.reported = (at.tokens, time.perf_counter())
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights, if there are any, in the network's place while the block runs."""
+        for parameter, average in zip(self.parameters, self.average, strict=False):
+            parameter.data, average.data = average.data, parameter.data
+        try:
+            yield
+        finally:
+            for parameter, average in zip(self.parameters, self.average, strict=False):
+                parameter.data, average.data = average.data, parameter.data
 
     def _summed_loss(self) -> float:
         loss = self.loss_sum.item()
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"The loss became {loss} at step {self.position.step}: lower learning_rate "
-                f"(now {self.config.learning_rate:g}) or gradient_clip (now {self.config.gradient_clip:g})."
+                f"(now {self.learning_rate:g}) or gradient_clip (now {self.config.gradient_clip:g})."
             )
         return loss
 
@@ -261,11 +357,15 @@ class _Trainer:
         """Score the network, and keep it as the best if it is."""
         at = self.position
         at.validations = int(self._fraction() * self.config.validations)
+        if not self.group.leads:
+            return None
         score = validate(self.network, self.vocabulary, self.validation)
         at.seconds = time.perf_counter() - self.started
         if score is None or at.best is None or score.bits_per_note < at.best:
-            at.best = score.bits_per_note if score else None
+            at.best, at.stale = score.bits_per_note if score else None, 0
             self._save("best", score)
+        else:
+            at.stale += 1
         return score
 
     def _save(self, name: str, score: Score | None, trainer: TrainerState | None = None) -> None:
@@ -283,6 +383,7 @@ class _Trainer:
         at = self.position
         at.loss_sum = self._summed_loss()
         tensors = {f"rng.{name}": state for name, state in _random_states(self.device).items()}
+        tensors |= {f"average.{index}": tensor for index, tensor in enumerate(self.average)}
         for index, optimizer in enumerate(self.optimizers):
             for parameter, state in optimizer.state_dict()["state"].items():
                 for name, tensor in state.items():
@@ -307,6 +408,8 @@ class _Trainer:
         for optimizer, state in zip(self.optimizers, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for index, average in enumerate(self.average):
+            average.copy_(trainer.tensors[f"average.{index}"])
         torch.set_rng_state(trainer.tensors["rng.cpu"])
         if self.device.type == "cuda" and "rng.cuda" in trainer.tensors:
             torch.cuda.set_rng_state(trainer.tensors["rng.cuda"], self.device)
@@ -322,6 +425,30 @@ class _Trainer:
                 f"{self.run} holds a run with another {', '.join(different)}: "
                 "start a new run, or repeat the settings and data of that one to resume it."
             )
+
+
+class _Ahead:
+    """Batches, each drawn in a thread while the one before it is computed."""
+
+    def __init__(self, draw: Callable[[int], tuple[Tensor, ...]]) -> None:
+        self._draw = draw
+        self._thread: ThreadPoolExecutor | None = None
+        self._next: tuple[int, Future[tuple[Tensor, ...]]] | None = None
+
+    def __enter__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "batches")
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread:
+            self._thread.shutdown()
+
+    def __call__(self, n: int) -> tuple[Tensor, ...]:
+        assert self._thread is not None
+        if self._next is None or self._next[0] != n:
+            self._next = n, self._thread.submit(self._draw, n)
+        batch = self._next[1].result()
+        self._next = n + 1, self._thread.submit(self._draw, n + 1)
+        return batch
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:

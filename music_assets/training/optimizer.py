@@ -1,10 +1,26 @@
 """Optimisers and the learning rate's course."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from music_assets.models.network import Network
 from music_assets.training.config import TrainingConfig
+from music_assets.training.precision import fast_bfloat16
+
+DEFAULT_RATES = {("muon", "gpt"): 8e-3, ("adamw", "gpt"): 4e-3}
+"""Peak learning rates by optimiser and architecture."""
+RECURRENT_RATES = {"muon": 8e-3, "adamw": 2e-3}
+"""Those of all other architectures. In short runs AdamW learned equally slowly with 1e-3, 2e-3, 3e-3 and 8e-3."""
+
+
+def peak_rate(architecture: str, config: TrainingConfig) -> float:
+    """The configured peak learning rate, or the one that suits the optimiser and the architecture."""
+    if config.learning_rate is not None:
+        return config.learning_rate
+    return DEFAULT_RATES.get((config.optimizer, architecture), RECURRENT_RATES[config.optimizer])
 
 
 def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -13,22 +29,93 @@ def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.opt
     Matrices inside the layers decay; embeddings, output layer and biases do not. Muon's updates are scaled to
     the size of AdamW's (Liu et al. 2025), so that both take the same learning rate.
     """
+    learning_rate = peak_rate(network.config.architecture, config)
     outer = {id(network.embedding.weight), id(network.head.weight)}
     matrices = [p for p in network.parameters() if p.ndim == 2 and id(p) not in outer]
     inner = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in inner]
 
     def adamw(parameters: list[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
-            parameters, config.learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True
-        )
+        return torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True)
 
     if config.optimizer == "adamw":
         return [adamw(matrices, config.weight_decay), adamw(others, 0.0)]
-    muon = torch.optim.Muon(
-        matrices, config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw(others, 0.0)]
+    return [Muon(matrices, learning_rate, config.weight_decay), adamw(others, 0.0)]
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal before they are applied (Jordan et al. 2024), with Nesterov's step.
+
+    Each update has the root mean square 0.2 of AdamW's (Liu et al. 2025, equation 4). Matrices of one size, turned
+    or not, are made orthogonal together, which takes a third of the time of one after the other.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+    ) -> None:
+        """``parameters`` are matrices.
+
+        Raises:
+            ValueError: one is not.
+        """
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        for parameter in self._all():
+            if parameter.ndim != 2:
+                raise ValueError(f"Muon takes matrices, not a weight of shape {tuple(parameter.shape)}.")
+
+    def _all(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every weight that has a gradient."""
+        loss = closure() if closure else None
+        for group in self.param_groups:
+            self._move([p for p in group["params"] if p.grad is not None], group)
+        return loss
+
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        if not parameters:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for p in parameters:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+        inner_type = torch.bfloat16 if fast_bfloat16(updates[0].device) else updates[0].dtype
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index, p in enumerate(parameters):
+            by_size.setdefault(tuple(sorted(p.shape)), []).append(index)
+        for size, indices in by_size.items():
+            wide = torch.stack([_wide(updates[index].to(inner_type)) for index in indices])
+            scale = -group["lr"] * 0.2 * size[1] ** 0.5
+            for index, matrix in zip(indices, orthogonal(wide), strict=True):
+                p = parameters[index]
+                p.add_(matrix if p.shape[0] <= p.shape[1] else matrix.T, alpha=scale)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+
+
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Wide matrices [N, R, C], R <= C, with all singular values brought near 1 (between about 0.7 and 1.2).
+
+    Newton-Schulz's iteration of order five with Jordan's coefficients, which bfloat16 is exact enough for.
+    """
+    x = matrices / (torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(steps):
+        gram = x @ x.mT  # [N, R, R]
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 def rate(fraction: float, config: TrainingConfig) -> float:

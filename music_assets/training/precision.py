@@ -22,10 +22,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the device computes it fast, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=_fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
 
 
-def _fast_bfloat16(device: torch.device) -> bool:
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     # On other CPUs bfloat16 is emulated, several times slower than float32.

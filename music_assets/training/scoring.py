@@ -28,9 +28,10 @@ def token_nats(
 ) -> list[np.ndarray]:
     """-ln p of every token of each document and of the EOS after it, float32[len(document) + 1], in nats.
 
-    The prompt (BOS and the genre, repeated in every window) is given, not scored. Windows are as long as the
-    network's context and move on by half of it; each scores only what no window before it did, so that every
-    token is predicted from at least half a context, or all that precedes it. An empty document costs its EOS.
+    The prompt (BOS and the genre, repeated in every window) is given, not scored; it states no controls, so that the
+    likelihoods of networks with and without them compare. Windows are as long as the network's context and move on
+    by half of it; each scores only what no window before it did, so that every token is predicted from at least half
+    a context, or all that precedes it. An empty document costs its EOS.
 
     Raises:
         UnknownGenre: the vocabulary has no such genre.

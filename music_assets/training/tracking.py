@@ -5,8 +5,9 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -25,6 +26,14 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then sho
 CHAMPION = "champion"
 ROOT_RUN = "dagster.root_run_id"
 _SYSTEM_METRICS_SECONDS = 5
+_BATCH = 1000  # points that a store takes at once
+_RETRY_SECONDS = 20  # between two attempts to reach a server that does not answer
+
+_logger = logging.getLogger(__name__)
+
+
+class TrackingUnreachable(ValueError):
+    """The MLflow store does not answer."""
 
 
 def tracking_uri(paths: DataPaths) -> str:
@@ -41,17 +50,22 @@ class Tracking:
     """An MLflow store and the experiment that holds all runs of this data folder."""
 
     def __init__(self, paths: DataPaths) -> None:
-        """Open the store; the first time, make it."""
+        """Open the store; the first time, make it.
+
+        Raises:
+            TrackingUnreachable: its server does not answer.
+        """
         self.uri = tracking_uri(paths)
         if self.uri.startswith("sqlite:"):
             paths.mlflow.mkdir(parents=True, exist_ok=True)
         self.client = _client(self.uri)
-        experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        self.experiment_id = (
-            experiment.experiment_id
-            if experiment
-            else self.client.create_experiment(EXPERIMENT, self._artifacts(paths), _KIND)
-        )
+        with _reachable(self.uri):
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            self.experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else self.client.create_experiment(EXPERIMENT, self._artifacts(paths), _KIND)
+            )
 
     def _artifacts(self, paths: DataPaths) -> str | None:
         """Where the experiment's files go: beside a SQLite store; a server decides for itself."""
@@ -69,12 +83,25 @@ class Tracking:
         tags = {**(tags or {}), "architecture": architecture, "preset": preset}
         run_id = self._unfinished(tags) or self._create(f"{architecture}-{preset}", tags)
         with self._system_metrics(run_id):
+            tracked = self.attach(run_id)
             try:
-                yield TrackedRun(self.client, self.experiment_id, run_id)
+                yield tracked
+                tracked.flush()
             except BaseException:
-                self.client.set_terminated(run_id, "FAILED")
+                with suppress(Exception):  # the store may be what failed
+                    self.client.set_terminated(run_id, "FAILED")
                 raise
-        self.client.set_terminated(run_id, "FINISHED")
+        with self._reachable():
+            self.client.set_terminated(run_id, "FINISHED")
+
+    def attach(self, run_id: str) -> "TrackedRun":
+        """A run that another process began and will end."""
+        return TrackedRun(self.client, self.experiment_id, run_id)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        with _reachable(self.uri):
+            yield
 
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str | None = None) -> None:
         """Copy a folder's content into a run, under ``artifact_path``."""
@@ -131,6 +158,8 @@ class TrackedRun:
         self.id = run_id
         self.experiment_id = experiment_id
         self._client = client
+        self._waiting: list[Any] = []  # points that the store has not yet taken
+        self._next_attempt = 0.0
 
     def log_settings(self, **settings: Mapping[str, Any]) -> None:
         """Record configurations as parameters ``<name>.<field>``; those of a resumed run stay."""
@@ -160,7 +189,7 @@ class TrackedRun:
         self._client.log_text(self.id, table.write_csv(), "training/shards.csv")
 
     def report(self, progress: TrainingProgress) -> None:
-        """A point of each curve, over training tokens."""
+        """A point of each curve, over training tokens; a store that does not answer gets it later."""
         from mlflow.entities import Metric
 
         values = {
@@ -174,15 +203,65 @@ class TrackedRun:
             values["valid/bits_per_note"] = progress.score.bits_per_note
             values |= {f"valid/bits_per_note/{genre}": b for genre, b in progress.score.by_genre.items()}
         now = round(time.time() * 1000)
-        self._client.log_batch(
-            self.id, metrics=[Metric(name, value, now, progress.tokens) for name, value in values.items()]
-        )
+        self._waiting += [Metric(name, value, now, progress.tokens) for name, value in values.items()]
+        if time.monotonic() < self._next_attempt:
+            return
+        try:
+            self.flush()
+        except TrackingUnreachable as error:
+            self._next_attempt = time.monotonic() + _RETRY_SECONDS
+            _logger.warning("%s Training goes on; the curves are kept until then.", error)
+
+    def flush(self) -> None:
+        """Send the points that wait.
+
+        Raises:
+            TrackingUnreachable: the store does not answer; they go on waiting.
+        """
+        while self._waiting:
+            with _reachable(self._client.tracking_uri):
+                self._client.log_batch(self.id, metrics=self._waiting[:_BATCH])
+            del self._waiting[:_BATCH]
+
+    def log_samples(self, folder: Path, tokens: int) -> None:
+        """Copy sound, picture and MIDI of what the network made after ``tokens`` into ``samples/<tokens>``.
+
+        They are left out where the store does not answer.
+        """
+        if time.monotonic() < self._next_attempt:
+            return
+        try:
+            with _reachable(self._client.tracking_uri):
+                self._client.log_artifacts(self.id, str(folder), f"samples/{tokens:012d}")
+        except TrackingUnreachable as error:
+            self._next_attempt = time.monotonic() + _RETRY_SECONDS
+            _logger.warning("%s These samples are not kept.", error)
+
+    def link(self, url: str) -> None:
+        """Record where people open this run."""
+        with _reachable(self._client.tracking_uri):
+            self._client.set_tag(self.id, "mlflow_url", url)
+
+    def log_environment(self) -> None:
+        """Record the installed packages, as ``pip freeze`` lists them, as ``environment/requirements.txt``."""
+        found = {f"{one.name}=={one.version}" for one in distributions() if one.name}
+        with _reachable(self._client.tracking_uri):
+            self._client.log_text(
+                self.id, "\n".join(sorted(found, key=str.lower)) + "\n", "environment/requirements.txt"
+            )
 
     def register(self, checkpoint: Path, decision: Decision) -> int:
         """Log a checkpoint as a model, register it, and move the alias ``champion`` to it if it won.
 
         Returns the model's version. Repeated for the same run, it registers nothing twice.
+
+        Raises:
+            TrackingUnreachable: the store does not answer.
         """
+        with _reachable(self._client.tracking_uri):
+            return self._register(checkpoint, decision)
+
+    def _register(self, checkpoint: Path, decision: Decision) -> int:
         facts = read_facts(checkpoint)
         name = model_name(facts.architecture)
         registered = self._client.search_model_versions(f"name = '{name}' and run_id = '{self.id}'")
@@ -190,7 +269,14 @@ class TrackedRun:
         self._client.set_model_version_tag(name, str(version), "decision", decision.reason)
         if decision.won:
             self._client.set_registered_model_alias(name, CHAMPION, str(version))
+            self._client.update_registered_model(name, card(facts, decision, self._links()))
+        self._client.update_model_version(name, str(version), card(facts, decision, self._links()))
         return version
+
+    def _links(self) -> dict[str, str]:
+        tags = self._client.get_run(self.id).data.tags
+        links = {"Dagster run": tags.get("dagster.run_url", ""), "MLflow run": tags.get("mlflow_url", "")}
+        return {name: url for name, url in links.items() if url}
 
     def _new_version(self, name: str, checkpoint: Path, facts: CheckpointFacts) -> str:
         from mlflow.entities import LoggedModelOutput
@@ -225,10 +311,61 @@ class TrackedRun:
         return version.version
 
 
+def card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, str]) -> str:
+    """A model's description in Markdown: its scores, its data by genre, its licence note, its settings."""
+    bits = facts.bits_per_note_by_genre
+    rows = [
+        f"| {genre} | {sum(s.pieces for s in of if s.transposition == 'original')} | {sum(s.tokens for s in of):,} "
+        f"| {f'{bits[genre]:.3f}' if genre in bits else ''} |"
+        for genre in facts.genres
+        for of in [[shard for shard in facts.shards if shard.genre == genre]]
+    ]
+    score = "not measured" if facts.bits_per_note is None else f"{facts.bits_per_note:.3f} bits per note"
+    settings = ", ".join(f"{name} {value}" for name, value in facts.training.items() if value not in (None, {}, []))
+    return "\n".join(
+        [
+            f"**{facts.architecture}**, {facts.parameters:,} weights, {facts.tokens:,} training tokens in "
+            f"{facts.minutes:.1f} minutes: {score} on held-out pieces. {decision.reason}",
+            "",
+            "| genre | training pieces | training tokens, transposed ones included | bits per note |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "*Licence*: the weights come from the MIDI files of this data folder, and the terms of those apply. The "
+            "Lakh MIDI Dataset is CC-BY 4.0 as a collection; the rights in the songs stay with their owners.",
+            "",
+            f"*Settings*: {settings}. Data {facts.dataset_hash}, torch {facts.torch_version}.",
+            *(["", "*Made by* " + ", ".join(f"[{name}]({url})" for name, url in links.items())] if links else []),
+        ]
+    )
+
+
+@contextmanager
+def _reachable(uri: str) -> Iterator[None]:
+    """Turn a server's silence into one sentence."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        cause = error
+        while cause is not None and not isinstance(cause, RequestException):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None and not ("API request to" in str(error) and uri.startswith("http")):
+            raise
+        raise TrackingUnreachable(
+            f"The MLflow server at {uri} does not answer: start it again, or name another by MLFLOW_TRACKING_URI."
+        ) from error
+
+
 def _client(uri: str) -> "MlflowClient":
     """MLflow, kept from reporting usage, looking for git and logging its routine."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # By default a server that is gone is asked for minutes; training waits meanwhile.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from mlflow import MlflowClient
 
     for logger in ("mlflow", "alembic"):

@@ -89,6 +89,15 @@ def test_the_training_is_in_mlflow(trained: Graph):
     assert aliases == [("music-assets-gpt", "champion")]
 
 
+def test_samples_are_heard_during_training_and_the_model_has_a_card(trained: Graph):
+    heard = {path.name for path in trained.paths.mlflow.glob("artifacts/*/artifacts/samples/*/*")}
+    assert {Path(name).suffix for name in heard} >= {".mid", ".png"}
+    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
+        ((card,),) = database.execute("select description from registered_models").fetchall()
+    assert "bits per note" in card
+    assert "[Dagster run](" in card
+
+
 def test_samples_and_reports(trained: Graph):
     from music_assets.generation.samples import read_samples
 
@@ -125,6 +134,16 @@ def test_a_genre_that_the_champion_has_not_seen_is_refused(trained: Graph):
 
 def test_samples_of_an_untrained_architecture_are_refused(trained: Graph):
     assert "train gru first" in failure(trained.run("generated_samples", partition="gru|reel"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is currently in preview")
+def test_two_processes_train_one_network(trained: Graph):
+    network = {"layers": 1, "width": 32, "embedding": 16, "context": 64}
+    trained.make("checkpoint", partition="gru", config=TINY | {"network": network, "processes": 2, "device": "cpu"})
+    tokens = trained.latest("checkpoint", "gru").metadata["tokens"].value
+    assert isinstance(tokens, int)
+    assert tokens >= 12_000
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "gru"])
@@ -200,6 +219,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(small_disk: Path):
         assert graph.latest("midi_index").metadata["files"].value == 31
 
 
+@pytest.mark.slow
 def test_the_night_retrains_only_what_has_changed(trained: Graph):
     assert retrainings(trained.instance, trained.paths) == []
     write_tune(trained.paths.raw / "tunes/reel/New/Arrival.mid", style="reel", seed=900, bars=8)

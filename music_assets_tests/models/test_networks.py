@@ -81,13 +81,61 @@ def test_a_recurrent_state_has_no_limit(architecture):
     assert state.fits(10**9)
 
 
+LENGTHS = ([20], [7, 13], [1, 1, 18], [9, 4, 6, 1])
+
+
+def packed():
+    """Rows of several pieces: ids, documents, and the pieces themselves."""
+    random = torch.Generator().manual_seed(2)
+    pieces = [torch.randint(VOCABULARY_SIZE, (length,), generator=random) for row in LENGTHS for length in row]
+    documents = torch.stack([torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in LENGTHS])
+    return torch.cat(pieces).view(documents.shape), documents, pieces
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_a_packed_row_gives_the_logits_of_each_piece_alone(architecture):
+    network = small(architecture)
+    ids, documents, pieces = packed()
+    expected = torch.cat([network(piece[None])[0] for piece in pieces])
+    torch.testing.assert_close(network(ids, documents).flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(network(ids).flatten(0, 1), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
+    network = small(architecture)
+    ids, documents, pieces = packed()
+    together = torch.autograd.grad(network(ids, documents).square().sum(), list(network.parameters()))
+    losses = torch.stack([network(piece[None]).square().sum() for piece in pieces])
+    alone = torch.autograd.grad(losses.sum(), list(network.parameters()))
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_a_packed_row_gives_the_logits_of_each_piece_under_autocast(architecture):
+    network = small(architecture)
+    ids, documents, pieces = packed()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = torch.cat([network(piece[None])[0] for piece in pieces])
+        torch.testing.assert_close(network(ids, documents).flatten(0, 1), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_rows_of_one_piece_need_no_documents(architecture):
+    network = small(architecture)
+    ids = torch.randint(VOCABULARY_SIZE, (2, 20))
+    torch.testing.assert_close(network(ids, torch.zeros_like(ids)), network(ids))
+
+
+@pytest.mark.parametrize("t", [9, 600])  # beyond 512 PyTorch's own attention is taken
 @pytest.mark.parametrize("seen", [0, 5])
-def test_attention_on_the_cpu_equals_torchs_own(seen):
-    q, k, v = (torch.randn(2, 3, length, 8) for length in (9, 9 + seen, 9 + seen))
-    allowed = torch.ones(9, 9 + seen, dtype=torch.bool).tril(seen)
+def test_attention_on_the_cpu_equals_torchs_own(seen, t):
+    q, k, v = (torch.randn(2, 3, length, 8) for length in (t, t + seen, t + seen))
+    allowed = torch.ones(t, t + seen, dtype=torch.bool).tril(seen)
     expected = F.scaled_dot_product_attention(q, k, v, allowed)
-    torch.testing.assert_close(attend(q, k, v, seen), expected)
-    fast = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), seen)
+    hidden = torch.zeros(1, 1, t, t + seen).masked_fill(~allowed, -torch.inf)
+    torch.testing.assert_close(attend(q, k, v, hidden), expected)
+    fast = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), hidden.bfloat16())
     torch.testing.assert_close(fast.float(), expected, rtol=0.03, atol=0.03)
 
 

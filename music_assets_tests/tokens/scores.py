@@ -1,7 +1,12 @@
 """Generated scores and the independent encoder that the tests of the tokens compare with."""
 
+import os
+import tarfile
 import warnings
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,6 +20,7 @@ from symusic.core import (
     TrackTickList,
 )
 
+from music_assets.corpus.reading import BadMidi, read_score
 from music_assets.tokens.vocabulary import (
     RANGES,
     REMI_CONFIG,
@@ -22,6 +28,19 @@ from music_assets.tokens.vocabulary import (
     TOKEN_TYPE,
     TOKEN_TYPES,
 )
+
+
+def corpus_scores(step: int) -> Iterator[tuple[str, ScoreTick]]:
+    """Name and score of each ``step``-th labelled file in the folder MUSIC_ASSETS_CORPUS, if it can be read."""
+    with tarfile.open(Path(os.environ["MUSIC_ASSETS_CORPUS"]) / "midi.tar.xz") as archive:
+        files = (member for member in archive if member.name.startswith("./by_genre/") and member.isfile())
+        for member in islice(files, 0, None, step):
+            file = archive.extractfile(member)
+            assert file is not None
+            try:
+                yield member.name, read_score(file.read()).score
+            except BadMidi:
+                continue
 
 
 @cache

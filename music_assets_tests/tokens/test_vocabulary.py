@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 from music_assets.tokens.vocabulary import (
+    CONTROL_RANGES,
+    CONTROLS,
     FINGERPRINT,
     MEANINGS,
     TOKEN_TYPES,
+    Controls,
+    UnknownControl,
     UnknownGenre,
     Vocabulary,
     VocabularyMismatch,
@@ -58,6 +62,42 @@ def test_genres_that_do_not_fit_are_refused() -> None:
         Vocabulary(tuple(map(str, range(65))))
     with pytest.raises(ValueError, match="named twice"):
         Vocabulary(("jazz", "jazz"))
+
+
+def test_controls_hold_the_first_control_slots() -> None:
+    vocabulary = Vocabulary()
+    slots = [token for ids in CONTROL_RANGES.values() for token in ids]
+    assert slots == list(vocabulary.ranges["Control"])[: sum(CONTROLS.values())]
+    assert vocabulary.name(CONTROL_RANGES["instrument"][16]) == "Control_instrument_16"
+    assert vocabulary.name(CONTROL_RANGES["tempo"][3]) == "Control_tempo_3"
+    assert vocabulary.name(slots[-1] + 1) == f"Control_{len(slots)}"
+
+
+def test_a_prompt_states_what_it_knows_in_one_order() -> None:
+    vocabulary = Vocabulary(("jazz",))
+    whole = Controls(instruments=(16, 0, 4), tempo=3, density=0, bars=11)
+    names = [vocabulary.name(token) for token in vocabulary.prompt("jazz", whole)]
+    assert names == [
+        *("BOS_None", "Genre_jazz", "Control_instrument_0", "Control_instrument_4", "Control_instrument_16"),
+        *("Control_tempo_3", "Control_density_0", "Control_bars_11"),
+    ]
+    assert vocabulary.prompt("jazz", Controls()) == vocabulary.prompt("jazz")
+    assert [vocabulary.name(token) for token in vocabulary.prompt(None, Controls(density=2))] == [
+        *("BOS_None", "Control_density_2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controls", "sentence"),
+    [
+        (Controls(instruments=(17,)), "no instrument class 17: choose 0 to 16"),
+        (Controls(tempo=-1), "no tempo class -1: choose 0 to 7"),
+        (Controls(bars=12), "no bars class 12: choose 0 to 11"),
+    ],
+)
+def test_a_control_out_of_range_is_refused(controls: Controls, sentence: str) -> None:
+    with pytest.raises(UnknownControl, match=sentence):
+        Vocabulary().prompt(None, controls)
 
 
 def test_json_keeps_genres_and_refuses_another_layout() -> None:

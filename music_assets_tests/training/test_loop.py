@@ -1,5 +1,7 @@
+import contextlib
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -13,8 +15,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from music_assets.models.config import PRESETS
+from music_assets.paths import DiskFull
 from music_assets.tokens.vocabulary import Vocabulary, VocabularyMismatch
 from music_assets.training import loop
+from music_assets.training.batches import Batch, Batches
 from music_assets.training.checkpoints import load_checkpoint, load_trainer_state
 from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import RunMismatch, TrainingDiverged, train
@@ -66,14 +70,14 @@ def test_losses_between_reports_survive_a_stop(tmp_path):
     whole, parts, stopped = [], [], []
     train("gpt", config, shards(), tmp_path / "whole", report=until(None, whole))
 
-    def stop_at_seven(batches, n, original=loop.Batches.__call__):
+    def stop_at_seven(batches, n, rank, world, original=Batches.rows):
         if n == 7 and not stopped:
             stopped.append(n)
             raise Stopped
-        return original(batches, n)
+        return original(batches, n, rank, world)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Batches, "__call__", stop_at_seven)
+        patch.setattr(Batches, "rows", stop_at_seven)
         with pytest.raises(Stopped):
             train("gpt", config, shards(), tmp_path / "parts", report=until(None, parts))
     train("gpt", config, shards(), tmp_path / "parts", report=until(None, parts))
@@ -312,3 +316,109 @@ def test_a_run_needs_a_budget():
 def test_an_unknown_device_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="The device 'abacus' cannot be used"):
         train("gpt", small_config(device="abacus"), shards(), tmp_path / "run")
+
+
+def test_accumulated_batches_make_one_step(tmp_path):
+    reports = []
+    config = small_config(accumulate=3, tokens=3 * 4 * 64 * 5)
+    result = train("gpt", config, shards(), tmp_path / "run", report=reports.append)
+    assert result.steps == 5
+    assert result.tokens == 3 * 4 * 64 * 5
+
+
+def test_a_large_batch_equals_accumulated_parts(tmp_path, monkeypatch):
+    """The same rows at once or in parts: equal but for the order of sums."""
+    whole, parts = [], []
+    train("gpt", small_config(batch_size=8, tokens=8 * 64 * 6), shards(), tmp_path / "whole", report=whole.append)
+    rows = Batches.rows
+
+    def halves(self, n, rank=0, world=1):
+        self.batch_size = 8
+        half = Batch(*(part[n % 2 :: 2] for part in rows(self, n // 2, rank, world)))
+        self.batch_size = 4
+        return half
+
+    monkeypatch.setattr(Batches, "rows", halves)
+    config = small_config(batch_size=4, accumulate=2, tokens=8 * 64 * 6)
+    train("gpt", config, shards(), tmp_path / "parts", report=parts.append)
+    assert [one.loss for one in parts] == pytest.approx([one.loss for one in whole], rel=0.002)
+    assert [one.gradient_norm for one in parts] == pytest.approx([one.gradient_norm for one in whole], rel=0.05)
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(tmp_path):
+    averaged, plain = [], []
+    config = small_config(ema=0.9, validations=3)
+    result = train("gpt", config, shards(), tmp_path / "run", report=averaged.append)
+    train("gpt", small_config(validations=3), shards(), tmp_path / "plain", report=plain.append)
+    assert [one.loss for one in averaged] == [one.loss for one in plain]
+    scores = [[one.score.bits_per_note for one in run if one.score] for run in (averaged, plain)]
+    assert all(ours != theirs for ours, theirs in zip(*scores, strict=True))
+    kept = load_checkpoint(result.best)
+    score = validate(kept.network, kept.vocabulary, result.validation)
+    assert score
+    assert score.bits_per_note == result.facts.bits_per_note
+
+
+def test_a_resumed_average_goes_on(tmp_path):
+    config = small_config(ema=0.9, tokens=4 * 64 * 12, save_minutes=1e-9)
+    expected = train("gpt", config, shards(), tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train("gpt", config, shards(), tmp_path / "stopped", report=until(7, []))
+    resumed = train("gpt", config, shards(), tmp_path / "stopped")
+    for name, tensor in weights(expected).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_training_ends_when_validation_no_longer_improves(tmp_path):
+    config = small_config(tokens=4 * 64 * 400, validations=40, patience=2, learning_rate=1e-12, network={"width": 16})
+    reports = []
+    result = train("gpt", config, shards(), tmp_path / "run", report=reports.append)
+    scores = [one.score.bits_per_note for one in reports if one.score]
+    assert config.tokens is not None
+    assert result.tokens < config.tokens
+    assert min(scores[-2:]) >= min(scores[:-2])
+    assert train("gpt", config, shards(), tmp_path / "run").tokens == result.tokens
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own that can be filled up."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a traceback may still hold a mapped file
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_it_resumes_from_the_old_checkpoint(small_disk, tmp_path):
+    config = small_config(save_minutes=1e-9)
+
+    def fill(progress):
+        if progress.step == 7:
+            with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+
+    with pytest.raises(DiskFull, match="free some space and start again") as caught:
+        train("gpt", config, shards(), small_disk / "run", report=fill)
+    assert "\n" not in str(caught.value)
+    assert load_checkpoint(small_disk / "run" / "latest").facts.step == 6
+    (small_disk / "filler").unlink()
+    resumed = train("gpt", config, shards(), small_disk / "run")
+    expected = train("gpt", config, shards(), tmp_path / "whole")
+    for name, tensor in weights(expected).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:<class .*> should not be instantiated:DeprecationWarning")  # torch.compile does
+def test_a_compiled_network_learns_the_same(tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler")
+    plain, compiled = [], []
+    train("gpt", small_config(), shards(), tmp_path / "plain", report=plain.append)
+    train("gpt", small_config(compile=True), shards(), tmp_path / "compiled", report=compiled.append)
+    assert [one.loss for one in compiled] == pytest.approx([one.loss for one in plain], rel=0.01)

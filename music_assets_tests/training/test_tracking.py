@@ -1,17 +1,23 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from music_assets.paths import DataPaths
 from music_assets.training.champion import Decision, challenge
 from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.runs import champion, read_facts
-from music_assets.training.tracking import CHAMPION, Tracking, tracking_uri
+from music_assets.training.tracking import CHAMPION, Tracking, TrackingUnreachable, tracking_uri
 from music_assets.training.validation import Score, validation_set
 from music_assets_tests.training.corpus import shards, small_config
 
@@ -53,7 +59,7 @@ def test_the_store_lies_in_the_data_folder_unless_the_environment_names_another(
 
 def test_a_run_holds_settings_curves_data_and_machine(paths, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
-    config = small_config()
+    config = small_config(learning_rate=0.01)
     made = shards()
     tracking = Tracking(paths)
     with tracking.run("gpt", "tiny", {"dagster.run_id": "abc", "dagster.asset_key": "checkpoint"}) as run:
@@ -196,3 +202,105 @@ def test_mlflow_says_nothing(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert (result.stdout, result.stderr) == ("", "")
+
+
+@contextmanager
+def mlflow_server(paths, port):
+    """The real server on the store of a data folder."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{paths.mlflow / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(paths.mlflow / "served")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                break
+            time.sleep(0.2)
+        yield server
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.slow
+def test_training_goes_on_without_mlflow_and_its_history_is_whole(paths, monkeypatch, caplog):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("music_assets.training.tracking._RETRY_SECONDS", 0.5)
+    tags = {"dagster.root_run_id": "root"}
+    config = small_config(tokens=256 * 30)
+    folder = paths.checkpoints("gpt") / "one"
+    with mlflow_server(paths, port) as server:
+        tracking = Tracking(paths)
+
+        def train_while_the_server_dies():
+            with tracking.run("gpt", "tiny", tags) as run:
+
+                def report(progress):
+                    if progress.step == 10:
+                        os.killpg(server.pid, signal.SIGKILL)
+                    run.report(progress)
+
+                begun.append(run.id)
+                trained = train("gpt", config, shards(), folder, report=report)
+                assert trained.steps == 30
+                run.register(trained.best, challenge(paths.checkpoints("gpt"), trained.best, trained.validation))
+
+        begun = []
+        sentence = f"127.0.0.1:{port} does not answer: start it again"
+        with pytest.raises(TrackingUnreachable, match=sentence) as caught:
+            train_while_the_server_dies()
+        assert "\n" not in str(caught.value)
+        assert "Training goes on" in caplog.text
+    with pytest.raises(TrackingUnreachable):
+        Tracking(paths)
+    with mlflow_server(paths, port), Tracking(paths).run("gpt", "tiny", tags) as again:
+        assert [again.id] == begun
+        trained = train("gpt", config, shards(), folder, report=again.report)
+        assert trained.steps == 30
+        decision = challenge(paths.checkpoints("gpt"), trained.best, trained.validation)
+        assert again.register(trained.best, decision) == 1
+
+
+def test_curves_are_kept_while_the_store_is_silent(paths, monkeypatch):
+    from requests.exceptions import ConnectionError as Silence
+
+    tracking = Tracking(paths)
+    with tracking.run("gpt") as run:
+        with monkeypatch.context() as patch:
+
+            def silent(*arguments, **named):
+                raise Silence("refused")
+
+            patch.setattr(run._client, "log_batch", silent)
+            for tokens in (100, 200):
+                run.report(progress(tokens))
+        assert tracking.client.get_metric_history(run.id, "train/loss") == []
+    assert [point.step for point in tracking.client.get_metric_history(run.id, "train/loss")] == [100, 200]
+
+
+def test_a_registered_model_has_its_card_and_its_environment(paths, tmp_path):
+    tracking = Tracking(paths)
+    with tracking.run("gpt", tags={"dagster.run_url": "http://dagster/runs/1"}) as run:
+        run.link("http://mlflow/#/experiments/1/runs/2")
+        run.log_environment()
+        result = train("gpt", small_config(), shards(), paths.checkpoints("gpt") / "one", report=run.report)
+        version = run.register(result.best, challenge(paths.checkpoints("gpt"), result.best, result.validation))
+    card = tracking.client.get_model_version("music-assets-gpt", str(version)).description
+    assert card is not None
+    assert card == tracking.client.get_registered_model("music-assets-gpt").description
+    assert f"{result.facts.bits_per_note:.3f} bits per note" in card
+    assert "| reel | 8 |" in card
+    assert "Licence" in card
+    assert "seed 0" in card
+    assert "[Dagster run](http://dagster/runs/1)" in card
+    assert "[MLflow run](http://mlflow/#/experiments/1/runs/2)" in card
+    packages = paths.mlflow / "artifacts" / run.id / "artifacts" / "environment" / "requirements.txt"
+    assert f"torch=={torch.__version__}" in packages.read_text().splitlines()

@@ -1,0 +1,100 @@
+"""Training batches of piano rolls, drawn from the same pieces as token batches."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from music_assets.models.pianoroll import NO_GENRE, PLANES
+from music_assets.tokens import pianoroll
+from music_assets.tokens.pianoroll import KEYS, STEPS_PER_QUARTER
+from music_assets.tokens.remi import notes
+from music_assets.tokens.shards import Shard
+from music_assets.tokens.vocabulary import DURATIONS, POSITIONS_PER_BEAT, RANGES, TIME_SIGNATURES, Vocabulary
+from music_assets.training.batches import Pieces
+
+_BAR, _METRE = RANGES["Bar"].start, RANGES["TimeSig"].start
+_BAR_STEPS = np.array([numerator * 4 * STEPS_PER_QUARTER // denominator for numerator, denominator in TIME_SIGNATURES])
+# How long before a step a note can have begun that still sounds in it, rounded up: beats are quarters at most.
+_REACH = int(DURATIONS.max()) // POSITIONS_PER_BEAT * STEPS_PER_QUARTER + 1
+
+
+class RollBatch(NamedTuple):
+    """Rows to learn from: part of one piece each."""
+
+    planes: np.ndarray  # bool[B, T, 176], the step before each target; silence before the beginning
+    targets: np.ndarray  # bool[B, T, 176]
+    scored: np.ndarray  # bool[B, T], whether the target is before the end of the piece's last bar
+    genres: np.ndarray  # int64[B], as `models.pianoroll` numbers them
+
+
+class RollBatches:
+    """Draws batches of piano rolls; row ``r`` of batch ``n`` depends on the seed, n and r.
+
+    A row begins at the beginning of a piece (:class:`Pieces`) or at a random bar line.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        vocabulary: Vocabulary,
+        *,
+        batch_size: int,
+        length: int,
+        genre_temperature: float = 1.0,
+        original_share: float = 0.5,
+        genre_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        """``length`` is the number of steps in a row; the other fields are those of ``TrainingConfig``.
+
+        Raises:
+            NoTrainingData: no shard holds a training piece.
+        """
+        self.batch_size = batch_size
+        self.length = length
+        self.genre_dropout = genre_dropout
+        self.seed = seed
+        self._pieces = Pieces(shards, genre_temperature, original_share)
+        self.genres = self._pieces.genres
+        first = RANGES["Genre"].start
+        self._numbers = {genre: vocabulary.genre_id(genre) - first + 1 for genre in self.genres}
+
+    def __call__(self, n: int) -> RollBatch:
+        """Batch ``n``, all its ``batch_size`` rows of ``length`` steps."""
+        return self.rows(n)
+
+    def rows(self, n: int, rank: int = 0, world: int = 1) -> RollBatch:
+        """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
+        rows = range(rank, self.batch_size, world)
+        planes = np.empty((len(rows), self.length + 1, PLANES), dtype=bool)
+        scored = np.empty((len(rows), self.length), dtype=bool)
+        genres = np.empty(len(rows), dtype=np.int64)
+        for index, row in enumerate(rows):
+            random = np.random.default_rng((self.seed, n, row))
+            genre, _, document = self._pieces.draw(random)
+            # The beginning is as likely as a row of 4/4 reaches before it.
+            reach, bars = self.length // (4 * STEPS_PER_QUARTER), np.count_nonzero(document == _BAR)
+            roll, remaining = window(document, max(0, int(random.integers(-reach, bars))), self.length)
+            planes[index] = pianoroll.planes(roll)
+            scored[index] = np.arange(self.length) < remaining
+            genres[index] = self._numbers[genre] if random.random() >= self.genre_dropout else NO_GENRE
+        return RollBatch(planes[:, :-1], planes[:, 1:], scored, genres)
+
+
+def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]:
+    """The roll of a document from the step before a bar on, uint8[1 + steps, 88], silent where there is none; and the
+    number of steps from that bar to the end of the last one.
+
+    It equals that part of the whole document's roll, but only the bars that sound in it are read.
+    """
+    lines = np.append(np.flatnonzero(document == _BAR), len(document))
+    starts = np.concatenate([[0], np.cumsum(_BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _METRE])])
+    first = max(int(np.searchsorted(starts, starts[bar] - 1 - _REACH, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(starts, starts[bar] + steps)), len(lines) - 1)
+    part = pianoroll.encode(notes(document[lines[first] : lines[last]]))
+    offset = int(starts[bar] - starts[first]) - 1  # of the step before the bar
+    heard = part[max(offset, 0) : offset + 1 + steps]
+    roll = np.zeros((1 + steps, KEYS), dtype=np.uint8)
+    roll[max(-offset, 0) :][: len(heard)] = heard
+    return roll, int(starts[-1] - starts[bar])

@@ -1,0 +1,76 @@
+"""Two processes that share each batch, against one."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from music_assets.tokens.shards import read_shard, write_shard
+from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.distributed import Job
+from music_assets.training.loop import train
+from music_assets_tests.training.corpus import shards, small_config
+
+pytestmark = pytest.mark.slow
+
+
+def job(folder, **settings):
+    paths = []
+    for shard in shards():
+        paths.append(folder / f"{shard.genre}-{shard.transposition}.arrow")
+        write_shard(paths[-1], shard, [shard.ids])
+    vocabulary = Vocabulary(("reel", "waltz")).to_json()
+    config = small_config(device="cpu", **settings)
+    return Job(architecture="gpt", config=config, shards=paths, run=folder / "two", vocabulary=vocabulary)
+
+
+def start(folder, made):
+    (folder / "job.json").write_text(made.model_dump_json())
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, "-m", *torchrun, "-m", "music_assets.training.distributed", str(folder / "job.json")]
+    return subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def losses(text):
+    return [float(line.split("loss ")[1].split(",")[0]) for line in text.splitlines() if "loss " in line]
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    made = job(tmp_path, accumulate=2)
+    process = start(tmp_path, made)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    reports = []
+    one = train(
+        "gpt",
+        made.config,
+        [read_shard(path) for path in made.shards],
+        tmp_path / "one",
+        vocabulary=Vocabulary.from_json(made.vocabulary),
+        report=reports.append,
+    )
+    # Sums in another order differ in their last bits, which bfloat16 and a dozen steps make larger.
+    assert losses(output) == pytest.approx([progress.loss for progress in reports], rel=0.002)
+    theirs, ours = load_file(tmp_path / "two" / "best" / "model.safetensors"), load_file(one.best / "model.safetensors")
+    for name, tensor in ours.items():
+        assert (theirs[name] - tensor).norm() <= 0.1 * tensor.norm() + 1e-3, name
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    made = job(tmp_path, tokens=10**9)
+    process = start(tmp_path, made.model_copy(update={"parent": parent.pid}))
+    assert process.stdout
+    assert any("loss" in line for line in process.stdout)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.stdout.close()
+    assert process.returncode not in (None, 0)
