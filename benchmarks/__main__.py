@@ -1,6 +1,6 @@
 """All benchmarks, one after the other."""
 
-from benchmarks import generate, index, tokenize, train
+from benchmarks import duplicates, generate, index, pianoroll, tokenize, train
 
-for benchmark in (index, tokenize, train, generate):
+for benchmark in (index, duplicates, tokenize, pianoroll, train, generate):
     benchmark.main()

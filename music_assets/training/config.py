@@ -44,7 +44,7 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="End after so many validations in a row without improvement; never, if not given",
     )
-    compile: bool | None = Field(default=None, description="Use torch.compile; if not given, on GPUs only")
+    compile: bool = Field(default=False, description="Use torch.compile")
     genre_temperature: float = Field(
         default=2.0,
         ge=1,

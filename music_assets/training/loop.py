@@ -188,8 +188,7 @@ class _Trainer:
         self.learning_rate = peak_rate(architecture, config)
         self.optimizers = build_optimizers(self.network, config)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        compiled = self.device.type == "cuda" if config.compile is None else config.compile
-        self.forward = torch.compile(self.network) if compiled else self.network
+        self.forward = torch.compile(self.network) if config.compile else self.network
         self.loader = _Ahead(self._draw)
         self.position = _Position()
         if group.size > 1:  # equal weights, but not equal dropout

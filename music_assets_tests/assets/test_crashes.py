@@ -24,7 +24,7 @@ from music_assets.training.tracking import tracking_uri
 from music_assets_tests.assets.conftest import TINY
 from music_assets_tests.midi_files import write_corpus
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 PROJECT = Path(__file__).parents[2]
 LAUNCH = """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
