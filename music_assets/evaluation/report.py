@@ -277,7 +277,7 @@ def _scalar_histograms(
     if not len(pooled):
         return [np.zeros(SCALAR_BINS)] * 2, ("", "", "")
     low, high = float(pooled.min()), float(pooled.max())
-    if low == high:
+    if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-9):  # no room for bins between rounding errors
         low, high = low - 0.5, high + 0.5
     shares = [np.histogram(side, SCALAR_BINS, (low, high))[0] / max(len(side), 1) for side in samples]
     return shares, (number(low), number((low + high) / 2), number(high))

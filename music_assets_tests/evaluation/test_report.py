@@ -18,6 +18,7 @@ from music_assets.evaluation.report import (
     ReportContent,
     SampleView,
     TrainingCurve,
+    _scalar_histograms,
     estimate,
     number,
     percent,
@@ -194,3 +195,10 @@ def test_numbers_for_people():
     assert number(-0.00012) == "-0.000"
     assert percent(math.nan) == "–"
     assert estimate(Estimate(0.5, 0.25, math.nan), as_percent=True) == "50% [25% to –]"
+
+
+def test_a_feature_that_is_the_same_everywhere_but_for_rounding():
+    same = [np.array([1.0, np.nextafter(1.0, 0)]), np.array([1.0])]
+    shares, labels = _scalar_histograms(same)
+    assert [share.sum() for share in shares] == [1.0, 1.0]
+    assert labels[1] == number(1.0)
