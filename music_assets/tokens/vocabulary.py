@@ -88,7 +88,7 @@ MEANINGS = MappingProxyType(
         "TimeSig": "metre of the bar",
         "Special": "begin, end, and the gap and the filling of an infill",
         "Genre": "genre of the piece, after BOS",
-        "Control": "instruments, tempo, note density and bars of a piece, by class; the rest reserved",
+        "Control": "instruments, tempo, density and bars by class",
     }
 )
 """Token type -> what a token of it says."""
