@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from music_assets.corpus.reading import load_score
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
+from music_assets_tests import disks
 from music_assets_tests.assets.conftest import QUICK, TINY, Graph, failure, graph_on
 from music_assets_tests.midi_files import write_corpus, write_tune
 
@@ -190,16 +189,11 @@ def test_a_checkpoint_of_another_vocabulary(trained: Graph):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that can be filled up; its drop folder lies elsewhere."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    (tmp_path / "raw").mkdir()
-    (disk / "raw").symlink_to(tmp_path / "raw")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    """A file system that can be filled up; its drop folder lies elsewhere."""
+    with disks.small_disk(tmp_path / "disk", "4m") as disk:
+        (tmp_path / "raw").mkdir()
+        (disk / "raw").symlink_to(tmp_path / "raw")
+        yield disk
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(small_disk: Path):

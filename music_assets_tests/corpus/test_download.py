@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import signal
 import socket
@@ -20,6 +19,7 @@ from music_assets.corpus import download as module
 from music_assets.corpus.download import Damaged, Downloaded, DownloadFailed, download
 from music_assets.corpus.locks import Busy, exclusive
 from music_assets.paths import DiskFull
+from music_assets_tests import disks
 from music_assets_tests.file_server import FileServer, Manner, file_server
 
 BODY = random.Random(0).randbytes(300_001)
@@ -364,14 +364,8 @@ def test_a_file_that_is_too_large_for_the_disk_is_not_begun(server: FileServer, 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that can be filled up."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disks.small_disk(tmp_path / "disk", "400k") as disk:
+        yield disk
 
 
 def test_a_disk_that_fills_up_keeps_what_has_come(server: FileServer, small_disk: Path) -> None:

@@ -1,7 +1,6 @@
 import contextlib
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from music_assets.training.loop import RunMismatch, TrainingDiverged, train
 from music_assets.training.optimizer import rate
 from music_assets.training.runs import CheckpointError, RunLocked, locked
 from music_assets.training.validation import validate, validation_set
+from music_assets_tests import disks
 from music_assets_tests.training.corpus import shards, small_config
 
 DROPOUT = {"network": {"dropout": 0.2}}
@@ -382,14 +382,8 @@ def test_training_ends_when_validation_no_longer_improves(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own that can be filled up."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a traceback may still hold a mapped file
+    with disks.small_disk(tmp_path / "disk", "8m") as disk:
+        yield disk
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_it_resumes_from_the_old_checkpoint(small_disk, tmp_path):
