@@ -1,19 +1,17 @@
 """Muon against AdamW: the tokens that each takes to AdamW's final bits per note, by architecture, at equal tokens.
 
-``python -m benchmarks.optimizers [--corpus DIR] [--files N] [--architectures gpt,lstm,gru] [--tokens N] [--seeds N]
+``python -m benchmarks.optimizers [--data DIR] [--architectures gpt,lstm,gru] [--tokens N] [--seeds N]
 [--rates muon:0.008,adamw:0.004]``; by default every optimiser has the learning rate that suits the architecture.
 """
 
 import argparse
-import hashlib
 import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import machine, midi_files
-from music_assets.corpus.reading import BadMidi, load_score
-from music_assets.tokens.remi import encode
-from music_assets.tokens.shards import Shard, make_shard
+from benchmarks.harness import machine
+from benchmarks.pieces import read_pieces
+from music_assets.tokens.shards import Shard
 from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.optimizer import peak_rate
@@ -21,21 +19,20 @@ from music_assets.training.optimizer import peak_rate
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="a folder of MIDI files; without it, small ones are written")
-    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--data", type=Path, help="a data folder with token shards; without it, tunes are written")
     parser.add_argument("--architectures", default="gpt,lstm,gru")
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--validations", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rates", default="muon,adamw", help="optimisers, each with or without :learning rate")
     chosen = parser.parse_args()
-    shard = read(chosen.corpus, chosen.files)
+    pieces = read_pieces(chosen.data)
     print("| architecture | optimiser | rate | seed | bits per note | tokens to AdamW's last | share |")
     print("|---|---|---|---|---|---|---|")
     for architecture in chosen.architectures.split(","):
         for seed in range(chosen.seeds):
             curves = {
-                name: curve(architecture, name, seed, chosen.tokens, chosen.validations, shard)
+                name: curve(architecture, name, seed, chosen.tokens, chosen.validations, pieces)
                 for name in chosen.rates.split(",")
             }
             goal = next((points[-1][1] for name, points in curves.items() if name.startswith("adamw")), None)
@@ -53,7 +50,7 @@ def main() -> None:
                     share or "never",
                 ]
                 print("| " + " | ".join(map(str, row)) + " |", flush=True)
-    print(json.dumps({"tokens": chosen.tokens, "files": len(shard), "machine": machine()}))
+    print(json.dumps({"tokens": chosen.tokens, "machine": machine()}))
 
 
 def settings(name: str, architecture: str) -> tuple[str, float]:
@@ -63,7 +60,7 @@ def settings(name: str, architecture: str) -> tuple[str, float]:
 
 
 def curve(
-    architecture: str, name: str, seed: int, tokens: int, validations: int, shard: Shard
+    architecture: str, name: str, seed: int, tokens: int, validations: int, pieces: list[Shard]
 ) -> list[tuple[int, float]]:
     """Bits per note of held-out pieces over training tokens."""
     optimizer, rate = settings(name, architecture)
@@ -85,25 +82,8 @@ def curve(
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        train(architecture, config, [shard], Path(folder) / "run", report=report)
+        train(architecture, config, pieces, Path(folder) / "run", report=report)
     return points
-
-
-def read(corpus: Path | None, files: int) -> Shard:
-    """One shard of some files; a tenth of them, by their hash, is held out."""
-    rows = []
-    with midi_files(corpus, files) as found:
-        for path in found:
-            try:
-                score = load_score(path)
-            except BadMidi:
-                continue
-            piece = hashlib.md5(path.read_bytes()).hexdigest()
-            split = "valid" if int(piece, 16) % 10 == 0 else "train"
-            rows.append((piece, split, score.note_num(), score.end() / 960, encode(score)))
-    rows = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0])
-    ids, splits, notes, seconds, documents = zip(*rows, strict=True)
-    return make_shard("all", "original", ids, ids, splits, notes, seconds, documents)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
-"""Training the tiny GPT by the real loop, against a plain GPT with AdamW; both in bfloat16 where that is fast."""
+"""Training the tiny GPT by the real loop, against a plain GPT in nanoGPT's manner; both in bfloat16 where that is fast.
 
+Without options: the speed of both on the same batches. With ``--data DIR --minutes N``, also the bits per note of
+held-out pieces after so many minutes of training each, ``--seeds N`` times.
+"""
+
+import argparse
 import statistics
 import tempfile
 import time
@@ -10,15 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.harness import Result, machine, options, show
+from benchmarks.harness import Result, machine, show
+from benchmarks.pieces import read_pieces
 from music_assets.models.config import NetworkConfig, network_config
+from music_assets.models.network import Network
+from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.batches import Batches
 from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import TrainingProgress, train
+from music_assets.training.memory import kept_memory
+from music_assets.training.optimizer import rate
 from music_assets.training.precision import autocast, choose_device
-from music_assets_tests.training.corpus import shards
+from music_assets.training.validation import validate, validation_set
 
-STEPS, ROUNDS = 8, 7
+STEPS, ROUNDS = 8, 9
+BATCH = TrainingConfig.model_fields["batch_size"].default
 
 
 class Plain(nn.Module):
@@ -27,24 +39,33 @@ class Plain(nn.Module):
     Its inner layers are a little wider, so that it has as many weights as ours, whose output layer is not tied.
     """
 
-    def __init__(self, config: NetworkConfig, vocabulary_size: int, inner: int) -> None:
+    def __init__(self, config: NetworkConfig, vocabulary_size: int) -> None:
         super().__init__()
         width = config.width
+        self.config = config
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.position = nn.Embedding(config.context, width)
-        self.blocks = nn.ModuleList(PlainBlock(width, config.heads, inner) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(PlainBlock(width, config.heads, 4 * width + 64) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary_size, bias=False)
         self.head.weight = self.embedding.weight
-        for parameter in self.parameters():
+        for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02)
+                of_residual = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if of_residual else 0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embedding(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))  # [B, T, W]
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))  # [B, T, V]
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten())
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
 
 
 class PlainBlock(nn.Module):
@@ -65,43 +86,137 @@ class PlainBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norms[1](x))))
 
 
-def main() -> None:
-    chosen = options(__doc__)
-    device, config = choose_device(), network_config("gpt", "tiny")
-    batch = TrainingConfig.model_fields["batch_size"].default
-    vocabulary = Vocabulary(("reel", "waltz"))
-    plain = Plain(config, vocabulary.size, 4 * config.width + 64).to(device)
-    optimizer = torch.optim.AdamW(plain.parameters(), 4e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    ids = torch.randint(vocabulary.size, (batch, config.context + 1), device=device)
+class PlainTraining:
+    """AdamW on the same pieces, without control tokens and infills, which cost ours a little."""
+
+    def __init__(self, config: NetworkConfig, pieces: list[Shard], peak: float, seed: int = 0, compiled: bool = False):
+        torch.manual_seed(seed)
+        self.vocabulary = Vocabulary(tuple(sorted({shard.genre for shard in pieces})))
+        self.device = choose_device()
+        self.network = Plain(config, self.vocabulary.size).to(self.device)
+        self.loss = torch.compile(self.network.loss, dynamic=False) if compiled else self.network.loss
+        self.peak = peak
+        decayed = [p for p in self.network.parameters() if p.ndim == 2]
+        others = [p for p in self.network.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+            peak,
+            betas=(0.9, 0.95),
+            fused=True,
+        )
+        self.batches = Batches(
+            pieces,
+            self.vocabulary,
+            batch_size=BATCH,
+            length=config.context,
+            genre_temperature=2.0,
+            original_share=0.5,
+            genre_dropout=0.0,
+            control_share=0.0,
+            control_dropout=0.0,
+            infill_share=0.0,
+            seed=seed,
+        )
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor]:
+        drawn = self.batches(n)
+        return torch.from_numpy(drawn.ids).to(self.device), torch.from_numpy(drawn.targets).to(self.device)
+
+    def step(self, ids: Tensor, targets: Tensor, fraction: float = 0.5) -> None:
+        with autocast(self.device):
+            loss = self.loss(ids, targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.peak * rate(fraction, TrainingConfig())
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def speed(pieces: list[Shard]) -> list[Result]:
+    """Rounds of ours and of the plain one by turns, as it is and compiled, in one process."""
+    config = network_config("gpt", "tiny")
+    plain = {name: PlainTraining(config, pieces, 2e-3, compiled=name == "compiled") for name in ("eager", "compiled")}
+    round_tokens = STEPS * BATCH * config.context
     ours: list[float] = []
-    theirs: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in plain}
 
     def baseline(progress: TrainingProgress) -> None:
-        """A round of ours has just ended; now one of theirs, in the same process and with the same memory settings."""
+        """A round of ours has just ended; now one of each of theirs, with the same memory settings."""
         ours.append(progress.tokens_per_second)
-        began = time.perf_counter()
-        for _ in range(STEPS):
-            with autocast(device):
-                logits = cast(Tensor, plain(ids[:, :-1]))
-            F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten()).backward()
-            nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        theirs.append(STEPS * batch * config.context / (time.perf_counter() - began))
+        for name, training in plain.items():
+            drawn = [training.draw(progress.step + n) for n in range(STEPS)]
+            began = time.perf_counter()
+            for ids, targets in drawn:
+                training.step(ids, targets)
+            theirs[name].append(round_tokens / (time.perf_counter() - began))
 
-    tokens = (ROUNDS + 1) * STEPS * batch * config.context
-    settings = TrainingConfig(minutes=None, tokens=tokens, report_every=STEPS, validations=1, validation_tokens=1)
-    with tempfile.TemporaryDirectory() as folder:
-        made = train("gpt", settings, shards(pieces=24, bars=64), Path(folder) / "run", report=baseline)
-    weights = sum(parameter.numel() for parameter in plain.parameters())
-    value, other = statistics.median(ours[1:]), statistics.median(theirs[1:])
-    name = f"plain GPT with AdamW, {weights / made.facts.parameters - 1:+.1%} weights"
-    result = Result(
-        "train_tokens_per_second", round(value), "tokens/s", name, round(other), round(value / other, 2), machine()
+    tokens = (ROUNDS + 1) * round_tokens
+    settings = TrainingConfig(
+        minutes=None, tokens=tokens, report_every=STEPS, validations=1, validation_tokens=1, compile=True
     )
-    show([result], chosen.json)
+    with tempfile.TemporaryDirectory() as folder:
+        made = train("gpt", settings, pieces, Path(folder) / "run", report=baseline)
+    value = statistics.median(ours[1:])
+    results = []
+    for name, training in plain.items():
+        weights = sum(parameter.numel() for parameter in training.network.parameters())
+        other = statistics.median(theirs[name][1:])
+        title = f"plain GPT with AdamW, {name}, {weights / made.facts.parameters - 1:+.1%} weights"
+        results.append(
+            Result(
+                "train_tokens_per_second",
+                round(value),
+                "tokens/s",
+                title,
+                round(other),
+                round(value / other, 2),
+                machine(),
+            )
+        )
+    return results
+
+
+def after_minutes(pieces: list[Shard], minutes: float, seeds: int, peaks: list[float]) -> None:
+    """A table of bits per note of the same held-out pieces; the plain GPT with each of some peak learning rates."""
+    config = network_config("gpt", "tiny")
+    held_out = validation_set(pieces, 60_000)
+    print("| model | seed | training tokens | bits per note |\n|---|---|---|---|")
+    for seed in range(seeds):
+        settings = TrainingConfig(minutes=minutes, validations=1, seed=seed)
+        with tempfile.TemporaryDirectory() as folder:
+            made = train("gpt", settings, pieces, Path(folder) / "run")
+        print(f"| ours | {seed} | {made.tokens:,} | {made.facts.bits_per_note:.3f} |", flush=True)
+        for peak in peaks:
+            plain = PlainTraining(config, pieces, peak, seed)
+            steps, seconds = 0, 0.0  # drawing takes it no time
+            with kept_memory():
+                while seconds < 60 * minutes:
+                    ids, targets = plain.draw(steps)
+                    began = time.perf_counter()
+                    plain.step(ids, targets, seconds / 60 / minutes)
+                    seconds += time.perf_counter() - began
+                    steps += 1
+            score = validate(cast(Network, plain.network), plain.vocabulary, held_out)
+            assert score is not None
+            tokens = steps * BATCH * config.context
+            print(f"| plain GPT, rate {peak:g} | {seed} | {tokens:,} | {score.bits_per_note:.3f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print results as JSON lines only")
+    parser.add_argument("--data", type=Path, help="a data folder with token shards; without it, tunes are written")
+    parser.add_argument("--minutes", type=float, help="also train so long, and score held-out pieces")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--peaks", default="0.002", help="peak learning rates of the plain GPT, by commas")
+    chosen = parser.parse_args()
+    pieces = read_pieces(chosen.data)
+    show(speed(pieces), chosen.json)
+    if chosen.minutes:
+        after_minutes(pieces, chosen.minutes, chosen.seeds, [float(peak) for peak in chosen.peaks.split(",")])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
-from music_assets.models.fused import attention, norm, norm_and_rotate, squared_relu
 from music_assets.models.network import CapacityExceeded, Network, State
 
 
@@ -93,7 +92,7 @@ class Block(nn.Module):
         cache: tuple[Tensor, Tensor, int] | None = None,
     ) -> Tensor:
         x = x + self.dropout(self.attention(norm(x), rotation, hidden, cache))
-        return x + self.dropout(self.down(squared_relu(self.up(norm(x)))))
+        return x + self.dropout(self.down(F.relu(self.up(norm(x))).square()))
 
     def attention(
         self,
@@ -103,14 +102,27 @@ class Block(nn.Module):
         cache: tuple[Tensor, Tensor, int] | None,
     ) -> Tensor:
         b, t, _ = x.shape
-        qk, v = self.qkv(x).view(b, t, 3, self.heads, -1).split((2, 1), 2)
-        q, k = norm_and_rotate(qk, *rotation).unbind(2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.squeeze(2).transpose(1, 2)  # [B, H, t, D] each
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, t, D] each
+        q, k = rotate(norm(q), *rotation).to(v.dtype), rotate(norm(k), *rotation).to(v.dtype)
         if cache is not None:
             keys, values, seen = cache
             keys[:, :, seen : seen + t], values[:, :, seen : seen + t] = k, v
             k, v = keys[:, :, : seen + t], values[:, :, : seen + t]
         return self.out(attend(q, k, v, hidden).transpose(1, 2).reshape(b, t, -1))
+
+
+def norm(x: Tensor) -> Tensor:
+    """Root-mean-square normalisation over the last dimension, without weights; of bfloat16 in float32."""
+    return F.rms_norm(x.float() if x.dtype == torch.bfloat16 else x, x.shape[-1:])
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021) of x [..., T, D] by cos and sin [T, D/2] of the angles.
+
+    It turns the pairs of number i and number i + D/2 of the last dimension.
+    """
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
@@ -121,7 +133,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
     b, h, t, d = q.shape
     if hidden is not None and _short(q.device, q.dtype, t):
         q, k, v, added = (x.flatten(0, 1) for x in (q, k, v, hidden.expand(b, h, -1, -1)))
-        return attention(q, k, v, added).view(b, h, t, d)
+        weights = torch.baddbmm(added, q, k.mT, alpha=d**-0.5).softmax(-1)  # [B * H, t, S]
+        return (weights @ v).view(b, h, t, d)
     return F.scaled_dot_product_attention(q, k, v, hidden, is_causal=hidden is None and t > 1)
 
 

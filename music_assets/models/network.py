@@ -4,9 +4,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
+
+IGNORED = -100
+"""Target that costs nothing."""
 
 
 @dataclass
@@ -48,6 +52,11 @@ class Network(nn.Module, ABC):
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
         those of each piece alone in a row. Without it a row is one piece.
         """
+
+    def loss(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Sum of -ln p of ``targets`` int64[B, T], what follows each id, in nats; ``IGNORED`` ones cost nothing."""
+        logits = self(ids, documents).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets.flatten(), reduction="sum", ignore_index=IGNORED)
 
     @abstractmethod
     def initial_state(self, batch: int, capacity: int) -> State:

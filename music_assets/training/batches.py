@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from music_assets.models.network import IGNORED
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 from music_assets.training import infill
 from music_assets.training.conditioning import control_class, controls, hide
-
-IGNORED = -100  # target that costs nothing; PyTorch's default ``ignore_index``
 
 
 class NoTrainingData(ValueError):

@@ -44,7 +44,13 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="End after so many validations in a row without improvement; never, if not given",
     )
-    compile: bool = Field(default=False, description="Use torch.compile")
+    compile: bool | None = Field(
+        default=None,
+        description="Use torch.compile; if not given, for a gpt that trains 2 minutes or more, where it works",
+    )
+    precision: Literal["auto", "float32"] = Field(
+        default="auto", description="auto: bfloat16 for matrix products where the device computes it fast; or float32"
+    )
     genre_temperature: float = Field(
         default=2.0,
         ge=1,

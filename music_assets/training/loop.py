@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
 from music_assets.models.build import build
 from music_assets.models.config import network_config
-from music_assets.models.network import Network
+from music_assets.models.network import IGNORED, Network
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.batches import IGNORED, Batches
+from music_assets.training.batches import Batches
 from music_assets.training.checkpoints import (
     TrainerState,
     load_checkpoint,
     load_trainer_state,
     save_checkpoint,
 )
+from music_assets.training.compilation import pays
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
 from music_assets.training.memory import kept_memory
@@ -188,7 +188,8 @@ class _Trainer:
         self.learning_rate = peak_rate(architecture, config)
         self.optimizers = build_optimizers(self.network, config)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        self.forward = torch.compile(self.network) if config.compile else self.network
+        compiled = pays(config, architecture, self.device)
+        self.loss = torch.compile(self.network.loss, dynamic=False) if compiled else self.network.loss
         self.loader = _Ahead(self._draw)
         self.position = _Position()
         if group.size > 1:  # equal weights, but not equal dropout
@@ -265,9 +266,8 @@ class _Trainer:
         for part in range(config.accumulate):
             drawn = self.loader(at.step * config.accumulate + part)
             ids, targets, documents = (tensor.to(self.device, non_blocking=True) for tensor in drawn)
-            with autocast(self.device):
-                logits = self.forward(ids, documents)  # [B, T, V]
-            summed = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+            with autocast(self.device, config.precision):
+                summed = self.loss(ids, targets, documents)
             summed.backward()
             loss += summed.detach()
             scored += (targets != IGNORED).sum()

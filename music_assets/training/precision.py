@@ -1,5 +1,7 @@
 """Which device to compute on, and in which precision."""
 
+from typing import Literal
+
 import torch
 
 
@@ -20,9 +22,9 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the device computes it fast, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
+def autocast(device: torch.device, precision: Literal["auto", "float32"] = "auto") -> torch.autocast:
+    """For matrix products: bfloat16 where the device computes it fast, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "auto" and fast_bfloat16(device))
 
 
 def fast_bfloat16(device: torch.device) -> bool:
