@@ -1,7 +1,7 @@
 """Muon against AdamW: the tokens that each takes to AdamW's final bits per note, by architecture, at equal tokens.
 
 ``python -m benchmarks.optimizers [--data DIR] [--architectures gpt,lstm,gru] [--tokens N] [--seeds N]
-[--rates muon:0.008,adamw:0.004]``; by default every optimiser has the learning rate that suits the architecture.
+[--rates muon:0.008,adamw:0.004]``; by default every optimiser has its own peak learning rate.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
             for name, points in curves.items():
                 reached = next((tokens for tokens, bits in points if goal is not None and bits <= goal), None)
                 share = None if reached is None else round(reached / points[-1][0], 2)
-                optimizer, rate = settings(name, architecture)
+                optimizer, rate = settings(name)
                 row = [
                     architecture,
                     optimizer,
@@ -53,17 +53,17 @@ def main() -> None:
     print(json.dumps({"tokens": chosen.tokens, "machine": machine()}))
 
 
-def settings(name: str, architecture: str) -> tuple[str, float]:
+def settings(name: str) -> tuple[str, float]:
     optimizer, _, rate = name.partition(":")
     config = TrainingConfig.model_validate({"optimizer": optimizer, "learning_rate": float(rate) if rate else None})
-    return optimizer, peak_rate(architecture, config)
+    return optimizer, peak_rate(config)
 
 
 def curve(
     architecture: str, name: str, seed: int, tokens: int, validations: int, pieces: list[Shard]
 ) -> list[tuple[int, float]]:
     """Bits per note of held-out pieces over training tokens."""
-    optimizer, rate = settings(name, architecture)
+    optimizer, rate = settings(name)
     points: list[tuple[int, float]] = []
 
     def report(progress: TrainingProgress) -> None:

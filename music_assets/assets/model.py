@@ -94,7 +94,7 @@ def checkpoint(
     }
     logged = time.monotonic()
     with tracking.run(architecture, settings.preset, tags) as tracked:
-        settled = {"learning_rate": peak_rate(architecture, settings)}
+        settled = {"learning_rate": peak_rate(settings)}
         tracked.log_settings(training=settings.model_dump() | settled)
         tracked.log_environment()
         tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))

@@ -58,7 +58,7 @@ def _recurrent(architecture: Architecture) -> dict[str, NetworkConfig]:
 
 PRESETS: dict[str, dict[str, NetworkConfig]] = {
     "gpt": {
-        "tiny": _gpt(4, 192, 3, context=256),
+        "tiny": _gpt(3, 256, 4, context=256),
         "small": _gpt(8, 384, 6, context=1024, dropout=0.1),
         "base": _gpt(12, 512, 8, context=2048, dropout=0.1),
     },

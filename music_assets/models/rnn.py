@@ -17,7 +17,6 @@ class RNN(Network):
         self.cells = cell(embedding, config.width, config.layers, batch_first=True, dropout=between_layers)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.width, vocab_size, bias=False)
-        nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
         if config.tied:
             self.head.weight = self.embedding.weight
 

@@ -185,7 +185,7 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.network = build(shape, self.vocabulary.size).to(self.device)
         self.parameters: list[Tensor] = list(self.network.parameters())
-        self.learning_rate = peak_rate(architecture, config)
+        self.learning_rate = peak_rate(config)
         self.optimizers = build_optimizers(self.network, config)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         compiled = pays(config, architecture, self.device)

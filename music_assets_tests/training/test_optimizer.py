@@ -53,5 +53,5 @@ def test_every_weight_is_in_one_optimizer_at_the_rate_that_suits_it(architecture
     groups = [group for one in build_optimizers(network, config) for group in one.param_groups]
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in network.parameters())
-    assert {group["lr"] for group in groups} == {peak_rate(architecture, config)}
-    assert peak_rate(architecture, TrainingConfig(optimizer=name, learning_rate=0.5)) == 0.5
+    assert {group["lr"] for group in groups} == {peak_rate(config)}
+    assert peak_rate(TrainingConfig(optimizer=name, learning_rate=0.5)) == 0.5
