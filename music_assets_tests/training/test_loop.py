@@ -1,7 +1,7 @@
 import contextlib
 import json
 import math
-import shutil
+import os
 import signal
 import subprocess
 import sys
@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from music_assets.models.config import PRESETS
 from music_assets.paths import DiskFull
 from music_assets.tokens.vocabulary import Vocabulary, VocabularyMismatch
-from music_assets.training import loop
+from music_assets.training import compilation, loop
 from music_assets.training.batches import Batch, Batches
 from music_assets.training.checkpoints import load_checkpoint, load_trainer_state
+from music_assets.training.compilation import can_compile
 from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import RunMismatch, TrainingDiverged, train
 from music_assets.training.optimizer import rate
@@ -409,10 +410,54 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_it_resumes_from_the_old_ch
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:<class .*> should not be instantiated:DeprecationWarning")  # torch.compile does
-def test_a_compiled_network_learns_the_same(tmp_path):
-    if not shutil.which("g++"):
-        pytest.skip("torch.compile needs a C++ compiler")
-    plain, compiled = [], []
+def test_a_compiled_network_learns_the_same_and_resumes_bit_by_bit(tmp_path):
+    if not can_compile(torch.device("cpu")):
+        pytest.skip("torch.compile needs a C++ compiler and Python's header files")
+    plain, compiled, parts = [], [], []
     train("gpt", small_config(), shards(), tmp_path / "plain", report=plain.append)
     train("gpt", small_config(compile=True), shards(), tmp_path / "compiled", report=compiled.append)
     assert [one.loss for one in compiled] == pytest.approx([one.loss for one in plain], rel=0.01)
+
+    config = small_config(compile=True, save_minutes=1e-9, **DROPOUT)
+    expected = train("gpt", config, shards(), tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train("gpt", config, shards(), tmp_path / "parts", report=until(5, parts))
+    resumed = train("gpt", config, shards(), tmp_path / "parts", report=until(None, parts))
+    for name, tensor in weights(expected).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "expected"),
+    [
+        ("gpt", {"minutes": 3}, True),
+        ("gpt", {"minutes": 1}, False),
+        ("gpt", {"minutes": 1, "compile": True}, True),
+        ("gpt", {"minutes": 3, "compile": False}, False),
+        ("gpt", {"minutes": None, "tokens": 10**7}, True),
+        ("gpt", {"minutes": None, "tokens": 10**6}, False),
+        ("lstm", {"minutes": 3}, False),
+    ],
+)
+def test_a_network_is_compiled_where_it_pays(architecture, settings, expected, monkeypatch):
+    monkeypatch.setattr(compilation, "can_compile", lambda device: True)
+    assert compilation.pays(TrainingConfig(**settings), architecture, torch.device("cpu")) is expected
+
+
+WITHOUT_COMPILER = """
+import torch
+from music_assets.training.compilation import can_compile
+print(can_compile(torch.device("cpu")))
+"""
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_says_what_to_install_and_goes_on(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER],
+        env=os.environ | {"PATH": "", "CXX": "", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout == "False\n"
+    assert "install a C++ compiler" in found.stderr
