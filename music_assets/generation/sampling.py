@@ -6,13 +6,17 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.network import Network, State
 from music_assets.tokens.grammar import Array, Grammar
+from music_assets.tokens.repeats import NONE, ORDERS
 from music_assets.tokens.vocabulary import Vocabulary
+
+_FACTOR = 6364136223846793005  # Knuth's
 
 Ending = Literal["eos", "bars", "tokens"]
 
@@ -83,6 +87,7 @@ def sample(
     finished = torch.zeros(config.count, dtype=torch.bool, device=device)
     full = torch.zeros_like(finished)  # ended by the limit of bars
 
+    repeats = Repeats(config.count, config.max_tokens, device)
     automaton = grammar.initial_state(config.count)
     logits, state = _prefill(network, prompt)
     length = 0
@@ -100,12 +105,14 @@ def sample(
         if length == config.max_tokens or bool(finished.all()):
             break
         automaton = grammar.advance(automaton, token)
+        repeats.append(token)
         if state.fits(1):
-            logits, state = _step(network, token[:, None], state)
+            logits, state = _step(network, token[:, None], state, repeats.found[:, length - 1 : length])
         else:
             # Out of room: begin again with the prompt and the last part of what was written.
-            recent = written[:, length - network.config.context // 2 : length]
-            logits, state = _prefill(network, torch.cat([prompt, recent], dim=1))
+            recent = slice(length - network.config.context // 2, length)
+            found = F.pad(repeats.found[:, recent], (0, 0, prompt.shape[1], 0), value=NONE)
+            logits, state = _prefill(network, torch.cat([prompt, written[:, recent]], dim=1), found)
 
     rows = written[:, :length].cpu().numpy()
     endings: list[Ending] = [
@@ -115,12 +122,39 @@ def sample(
     return [_drawn(row, ending, bar, eos) for row, ending in zip(rows, endings, strict=True)]
 
 
-def _prefill(network: Network, ids: Tensor) -> tuple[Tensor, State]:
-    return _step(network, ids, network.initial_state(ids.shape[0], network.config.context))
+class Repeats:
+    """The :func:`music_assets.tokens.repeats.continuations` of rows that grow, on their device."""
+
+    def __init__(self, rows: int, capacity: int, device: torch.device) -> None:
+        self.length = 0
+        self.found = torch.full((rows, capacity, len(ORDERS)), NONE, device=device)
+        self._ids = torch.zeros((rows, capacity), dtype=torch.long, device=device)
+        self._keys = torch.zeros((len(ORDERS), rows, capacity), dtype=torch.long, device=device)
+        self._factors = torch.tensor([pow(_FACTOR, i, 1 << 62) for i in range(ORDERS[-1])], device=device)
+
+    def append(self, ids: Tensor) -> None:
+        """One id more for each row [B]."""
+        self._ids[:, self.length] = ids
+        self.length += 1
+        for column, order in enumerate(ORDERS):
+            places = self.length - order  # at which as many ids stood before
+            if places < 0:
+                return
+            key = (self._ids[:, places : self.length] * self._factors[:order]).sum(-1)  # a hash modulo 2**64
+            self._keys[column, :, places] = key
+            if places:
+                same = self._keys[column, :, :places] == key[:, None]  # [B, places]
+                latest = (same * torch.arange(1, places + 1, device=ids.device)).amax(-1)  # 0 for none
+                following = self._ids.gather(1, (latest[:, None] + order - 1)).squeeze(1)
+                self.found[:, self.length - 1, column] = torch.where(latest > 0, following, NONE)
 
 
-def _step(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State]:
-    logits, state = network.decode(ids, state)
+def _prefill(network: Network, ids: Tensor, continued: Tensor | None = None) -> tuple[Tensor, State]:
+    return _step(network, ids, network.initial_state(ids.shape[0], network.config.context), continued)
+
+
+def _step(network: Network, ids: Tensor, state: State, continued: Tensor | None) -> tuple[Tensor, State]:
+    logits, state = network.decode(ids, state, continued)
     return logits[:, -1], state
 
 

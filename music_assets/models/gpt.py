@@ -6,22 +6,25 @@ from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
 from music_assets.models.network import CapacityExceeded, Network, State
+from music_assets.tokens.repeats import NONE, ORDERS
 
 
 class GPT(Network):
     def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
         super().__init__(config, vocab_size)
         self.embedding = nn.Embedding(vocab_size, config.width)
+        self.continued = nn.Embedding(len(ORDERS) * vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.continued.weight, std=0.02)
         nn.init.zeros_(self.head.weight)
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
         rotation, hidden = self._rotation(0, ids.shape[1]), self._hidden(ids.shape[1], documents=documents)
-        x = norm(self.embedding(ids))  # [B, T, W]
+        x = self._embedded(ids, continued)  # [B, T, W]
         for block in self.blocks:
             x = block(x, rotation, hidden)
         return self.head(norm(x))  # [B, T, V]
@@ -33,7 +36,7 @@ class GPT(Network):
         return State((keys, values), 0, capacity)
 
     @torch.no_grad()
-    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
         start, end = state.length, state.length + ids.shape[1]
         if not state.fits(ids.shape[1]):
             raise CapacityExceeded(
@@ -42,10 +45,17 @@ class GPT(Network):
             )
         keys, values = state.tensors
         rotation, hidden = self._rotation(start, end), self._hidden(ids.shape[1], start)
-        x = norm(self.embedding(ids))  # [B, t, W]
+        x = self._embedded(ids, continued)  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
             x = block(x, rotation, hidden, (k, v, start))
         return self.head(norm(x)), State(state.tensors, end, state.capacity)
+
+    def _embedded(self, ids: Tensor, continued: Tensor | None) -> Tensor:
+        x = self.embedding(ids)
+        if continued is not None:
+            tables = self.vocab_size * torch.arange(len(ORDERS), device=self.device)
+            x = x + (self.continued(continued + tables) * (continued != NONE)[..., None]).sum(-2)
+        return norm(x)
 
     def _rotation(self, start: int, end: int) -> tuple[Tensor, Tensor]:
         half = self.config.width // self.config.heads // 2

@@ -45,17 +45,22 @@ class Network(nn.Module, ABC):
         self.vocab_size = vocab_size
 
     @abstractmethod
-    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
         """``ids`` int64[B, T] to logits [B, T, V].
 
         ``documents`` int64[B, T] says where rows hold several pieces end to end: tokens that follow each other with
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
         those of each piece alone in a row. Without it a row is one piece.
+
+        ``continued`` int64[B, T, 4] are the ids' :func:`music_assets.tokens.repeats.continuations`, which a network may
+        make use of or not; without it there are none.
         """
 
-    def loss(self, ids: Tensor, targets: Tensor, documents: Tensor | None = None) -> Tensor:
+    def loss(
+        self, ids: Tensor, targets: Tensor, documents: Tensor | None = None, continued: Tensor | None = None
+    ) -> Tensor:
         """Sum of -ln p of ``targets`` int64[B, T], what follows each id, in nats; ``IGNORED`` ones cost nothing."""
-        logits = self(ids, documents).flatten(0, 1).float()
+        logits = self(ids, documents, continued).flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten(), reduction="sum", ignore_index=IGNORED)
 
     @abstractmethod
@@ -63,7 +68,7 @@ class Network(nn.Module, ABC):
         """An empty state for ``batch`` rows of up to ``capacity`` tokens; call it under the same autocast."""
 
     @abstractmethod
-    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
         """The next ``ids`` int64[B, t] of each row (t = 1 or a prompt) to logits [B, t, V] and the new state.
 
         The state given is used up: it may share memory with the one returned. No gradient flows.

@@ -20,7 +20,7 @@ class RNN(Network):
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
         x = self.embedding(ids)  # [B, T, E]
         output = self.cells(x)[0] if documents is None else self._each_alone(x, documents)  # [B, T, W]
         return self.head(self.dropout(output))  # [B, T, V]
@@ -47,7 +47,7 @@ class RNN(Network):
         return State(tuple(torch.zeros(shape, device=self.device) for _ in range(parts)), 0, None)
 
     @torch.no_grad()
-    def decode(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
         memory = state.tensors if self.config.architecture == "lstm" else state.tensors[0]
         output, memory = self.cells(self.embedding(ids), memory)
         tensors = memory if self.config.architecture == "lstm" else (memory,)

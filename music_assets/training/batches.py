@@ -1,12 +1,13 @@
 """Training batches: rows of whole prompts and pieces, without padding, drawn from memory-mapped shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from music_assets.models.network import IGNORED
+from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 from music_assets.training import infill
@@ -18,11 +19,12 @@ class NoTrainingData(ValueError):
 
 
 class Batch(NamedTuple):
-    """Rows to learn from; int64[B, T] each."""
+    """Rows to learn from; int64[B, T] each, but ``continued`` int64[B, T, 4]."""
 
     ids: np.ndarray
     targets: np.ndarray  # the id that follows, or ``IGNORED``
     documents: np.ndarray  # which of the row's pieces an id is of: 0, 1, 2, ...
+    continued: np.ndarray  # what followed the last ids when they stood in the piece before, also before the row
 
 
 @dataclass(frozen=True)
@@ -130,27 +132,35 @@ class Batches:
         """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
         count = len(range(rank, self.batch_size, world))
         ids, documents = np.empty((2, count, self.length + 1), dtype=np.int64)
+        continued = np.full((count, self.length + 1, len(ORDERS)), NONE, dtype=np.int64)
         for index in range(count):
-            self._fill(ids[index], documents[index], np.random.default_rng((self.seed, n, rank + index * world)))
+            self._fill(
+                ids[index],
+                documents[index],
+                continued[index],
+                np.random.default_rng((self.seed, n, rank + index * world)),
+            )
         targets = ids[:, 1:].copy()
         named = (ids[:, :-1] == self.vocabulary.mask) & self._program[targets]
         targets[self._unscored[targets] | named] = IGNORED
-        return Batch(ids[:, :-1], targets, documents[:, :-1])
+        return Batch(ids[:, :-1], targets, documents[:, :-1], continued[:, :-1])
 
-    def _fill(self, ids: np.ndarray, documents: np.ndarray, random: np.random.Generator) -> None:
-        """One row, int64[length + 1]; the additional id is the last target."""
+    def _fill(self, ids: np.ndarray, documents: np.ndarray, continued: np.ndarray, random: np.random.Generator) -> None:
+        """One row, int64[length + 1] and for ``continued`` [length + 1, 4]; the additional id is the last target."""
         filled = number = 0
         while filled < len(ids):
             start = filled
-            for part in self._piece(random, len(ids) - start, first=start == 0):
-                part = part[: len(ids) - filled]
-                ids[filled : filled + len(part)] = part
-                filled += len(part)
+            prompt, before, part = self._piece(random, len(ids) - start, first=start == 0)
+            part = part[: max(len(ids) - start - len(prompt), 0)]
+            filled = min(start + len(prompt) + len(part), len(ids))
+            ids[start:filled] = np.concatenate([prompt, part])[: filled - start]
+            if len(part):
+                continued[filled - len(part) : filled] = continuations(np.concatenate([before, part]), len(before))
             documents[start:filled] = number
             number += 1
 
-    def _piece(self, random: np.random.Generator, room: int, first: bool) -> Iterator[Sequence[int] | np.ndarray]:
-        """Prompt, ids and EOS of a random piece: as much of it as there is room for, or more."""
+    def _piece(self, random: np.random.Generator, room: int, first: bool) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """Of a random piece the prompt, the ids before the row, and those from there to EOS."""
         genre, piece, document = self._pieces.draw(random)
         start = self._start(document, random) if first else 0
         named = random.random() >= self.genre_dropout
@@ -159,13 +169,11 @@ class Batches:
             genre if named else None,
             self._shown(piece, document, start, random) if controlled else None,
         )
-        yield prompt
         part = document[start:]
         if random.random() < self.infill_share:
             asked = infill.draw(part, room - len(prompt) - 1, random)
             part = part if asked is None else asked
-        yield part
-        yield [self.vocabulary.eos]
+        return prompt, document[:start], np.append(part, self.vocabulary.eos)
 
     def _shown(self, piece: str, document: np.ndarray, start: int, random: np.random.Generator) -> Controls:
         if piece not in self._controls:

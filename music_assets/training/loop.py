@@ -254,7 +254,7 @@ class _Trainer:
         return max(tokens, minutes)
 
     def _draw(self, n: int) -> tuple[Tensor, ...]:
-        """This process's rows of batch ``n``: ids, targets and documents, int64[rows, T]."""
+        """This process's rows of batch ``n``: its four parts, int64."""
         pinned = self.device.type == "cuda"
         rows = [torch.from_numpy(part) for part in self.batches.rows(n, self.group.rank, self.group.size)]
         return tuple(part.pin_memory() if pinned else part for part in rows)
@@ -265,12 +265,12 @@ class _Trainer:
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for part in range(config.accumulate):
             drawn = self.loader(at.step * config.accumulate + part)
-            ids, targets, documents = (tensor.to(self.device, non_blocking=True) for tensor in drawn)
+            batch = [tensor.to(self.device, non_blocking=True) for tensor in drawn]
             with autocast(self.device, config.precision):
-                summed = self.loss(ids, targets, documents)
+                summed = self.loss(*batch)
             summed.backward()
             loss += summed.detach()
-            scored += (targets != IGNORED).sum()
+            scored += (batch[1] != IGNORED).sum()
         at.seconds = time.perf_counter() - self.started
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self._agree([*gradients, loss, scored])

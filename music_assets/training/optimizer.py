@@ -26,7 +26,9 @@ def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.opt
     the size of AdamW's (Liu et al. 2025), so that both take the same learning rate.
     """
     learning_rate = peak_rate(config)
-    outer = {id(network.embedding.weight), id(network.head.weight)}
+    outer = {id(part.weight) for part in network.modules() if isinstance(part, nn.Embedding)} | {
+        id(network.head.weight)
+    }
     matrices = [p for p in network.parameters() if p.ndim == 2 and id(p) not in outer]
     inner = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in inner]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from music_assets.models.network import Network
+from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.precision import autocast
 
@@ -18,6 +19,7 @@ _BATCH_TOKENS = 8192
 class _Window(NamedTuple):
     document: int
     ids: np.ndarray  # int64[t], prompt included
+    continued: np.ndarray  # int64[t, 4], of the ids
     targets: np.ndarray  # int64[n], the scored ones: what follows the last n ids
     first: int  # place of targets[0] in the document
 
@@ -49,13 +51,17 @@ def token_nats(
     for batch in _batches(windows):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)
+        continued = np.full((len(batch), width, len(ORDERS)), NONE)
         targets = np.full((len(batch), width), vocabulary.pad)
         for row, window in enumerate(batch):  # padding comes last, where a causal network cannot see it
             end = len(window.ids)
             ids[row, :end] = window.ids
+            continued[row, :end] = window.continued
             targets[row, end - len(window.targets) : end] = window.targets
         with autocast(network.device):
-            logits = network(torch.from_numpy(ids).to(network.device))
+            logits = network(
+                torch.from_numpy(ids).to(network.device), continued=torch.from_numpy(continued).to(network.device)
+            )
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(),
             torch.from_numpy(targets).to(network.device).flatten(),
@@ -80,11 +86,14 @@ def bits_per_note(nats: Sequence[np.ndarray], notes: Sequence[int] | np.ndarray)
 
 def _windows(index: int, document: np.ndarray, prompt: np.ndarray, eos: int, context: int) -> Iterator[_Window]:
     body = np.append(document.astype(np.int64), eos)
+    continued = continuations(body)
+    nothing = np.full((len(prompt), len(ORDERS)), NONE)
     reach = context - len(prompt) + 1  # tokens that a window can predict
     scored = 0
     for start in range(0, len(body), context // 2):
         end = min(start + reach, len(body))
-        yield _Window(index, np.concatenate([prompt, body[start : end - 1]]), body[scored:end], scored)
+        ids = np.concatenate([prompt, body[start : end - 1]])
+        yield _Window(index, ids, np.concatenate([nothing, continued[start : end - 1]]), body[scored:end], scored)
         scored = end
         if end == len(body):
             return

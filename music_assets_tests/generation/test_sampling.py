@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music_assets.generation.config import SamplingConfig
-from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
+from music_assets.generation.sampling import Repeats, draw, keep_allowed, keep_likeliest, sample
 from music_assets.models.build import build
 from music_assets.models.config import network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
+from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
 from music_assets_tests.midi_files import make_tune
 
@@ -72,6 +73,16 @@ def test_the_mask_is_the_grammars_and_leaves_the_other_logits():
     allowed = Grammar().allowed(Grammar().state_after(prefixes))
     assert masked.dtype == torch.float32
     assert masked.tolist() == np.where(allowed, row.float().numpy(), -np.inf).tolist()
+
+
+@given(st.lists(st.lists(st.integers(10, 12), min_size=60, max_size=60), min_size=1, max_size=3), st.integers(0, 60))
+def test_repeats_are_found_as_rows_grow(rows, length):
+    repeats = Repeats(len(rows), 64, torch.device("cpu"))
+    for place in range(length):
+        repeats.append(torch.tensor([row[place] for row in rows]))
+    for row, found in zip(rows, repeats.found, strict=True):
+        np.testing.assert_array_equal(found[:length], continuations(np.array(row[:length])))
+        assert (found[length:] == NONE).all()
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "lstm", "gru"])

@@ -7,6 +7,7 @@ from music_assets.models.build import build
 from music_assets.models.config import PRESETS, network_config
 from music_assets.models.gpt import attend
 from music_assets.models.network import CapacityExceeded
+from music_assets.tokens.repeats import NONE, ORDERS
 
 VOCABULARY_SIZE = 128
 SMALL = {"layers": 2, "width": 32, "context": 64}
@@ -81,6 +82,28 @@ def test_a_recurrent_state_has_no_limit(architecture):
     assert state.fits(10**9)
 
 
+def test_a_gpt_makes_use_of_continuations_also_when_it_decodes_in_pieces():
+    network = small("gpt")
+    ids, continued = torch.randint(1, VOCABULARY_SIZE, (2, 24)), torch.randint(1, VOCABULARY_SIZE, (2, 24, len(ORDERS)))
+    continued[:, ::3, 1] = NONE
+    expected = network(ids, continued=continued)
+    assert not torch.allclose(expected, network(ids), rtol=1e-2, atol=1e-2)
+    state, pieces, place = network.initial_state(2, 24), [], 0
+    for part in ids.split([7, 1, 1, 5, *[1] * 10], dim=1):
+        logits, state = network.decode(part, state, continued[:, place : place + part.shape[1]])
+        pieces.append(logits)
+        place += part.shape[1]
+    torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_no_continuation_is_the_same_as_none_given(architecture):
+    network = small(architecture)
+    ids = torch.randint(VOCABULARY_SIZE, (2, 10))
+    nothing = torch.full((2, 10, len(ORDERS)), NONE)
+    torch.testing.assert_close(network(ids, continued=nothing), network(ids))
+
+
 LENGTHS = ([20], [7, 13], [1, 1, 18], [9, 4, 6, 1])
 
 
@@ -105,9 +128,11 @@ def test_a_packed_row_gives_the_logits_of_each_piece_alone(architecture):
 def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
     network = small(architecture)
     ids, documents, pieces = packed()
-    together = torch.autograd.grad(network(ids, documents).square().sum(), list(network.parameters()))
+    together = torch.autograd.grad(
+        network(ids, documents).square().sum(), list(network.parameters()), materialize_grads=True
+    )
     losses = torch.stack([network(piece[None]).square().sum() for piece in pieces])
-    alone = torch.autograd.grad(losses.sum(), list(network.parameters()))
+    alone = torch.autograd.grad(losses.sum(), list(network.parameters()), materialize_grads=True)
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-2)
 
 

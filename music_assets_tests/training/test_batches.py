@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from music_assets.tokens.remi import encode
+from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
@@ -82,7 +83,7 @@ def test_pieces_are_numbered_from_bos_to_bos(presented):
 
 def test_targets_are_the_next_ids_except_for_what_nobody_could_know(presented):
     unknown = {VOCABULARY.bos, VOCABULARY.mask, VOCABULARY.fill, *GENRES, *CONTROL}
-    for ids, targets, _ in presented:
+    for ids, targets, _, _ in presented:
         assert ids.dtype == targets.dtype == np.int64
         assert ids.shape == targets.shape == (12, 900)
         for row, wanted in zip(ids.tolist(), targets.tolist(), strict=True):
@@ -247,3 +248,25 @@ def test_no_training_piece_is_an_error():
         batches([shard])
     with pytest.raises(NoTrainingData):
         Batches([], VOCABULARY, batch_size=1, length=8)
+
+
+def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
+    known = [shard.document(row).tolist() for shard in shards() for row in shard.where("train")]
+    earlier = 0
+    for batch in drawn:
+        for ids, documents, continued in zip(batch.ids, batch.documents, batch.continued, strict=True):
+            for number in range(documents[-1] + 1):
+                own = documents == number
+                tokens = ids[own].tolist()
+                prompt = 2 if tokens[1:2] and tokens[1] in GENRES else 1
+                assert (continued[own][:prompt] == NONE).all()
+                body = tokens[prompt:]
+                expected = {
+                    continuations(np.array([*piece, VOCABULARY.eos])[: start + len(body)], start).tobytes(): start
+                    for piece in known
+                    for start in ([i for i, token in enumerate(piece) if token == BAR] if number == 0 else [0])
+                    if [*piece, VOCABULARY.eos][start : start + len(body)] == body
+                }
+                assert not body or continued[own][prompt:].tobytes() in expected
+                earlier += bool(body) and expected[continued[own][prompt:].tobytes()] > 0
+    assert earlier

@@ -6,6 +6,7 @@ import torch
 
 from music_assets.models.build import build
 from music_assets.models.config import PRESETS, network_config
+from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training import scoring
 from music_assets.training.scoring import bits_per_note, token_nats
@@ -44,7 +45,9 @@ def one_window_a_token(model, document, genre):
     for place, token in enumerate(body):
         start = 0 if place < reach else stride * math.ceil((place - reach + 1) / stride)
         with torch.no_grad():
-            logits = model(torch.tensor([prompt + body[start:place]]))[0, -1]
+            found = continuations(np.array(body[:place], dtype=np.uint16), start)
+            continued = np.concatenate([np.full((len(prompt), len(ORDERS)), NONE), found])[None]
+            logits = model(torch.tensor([prompt + body[start:place]]), continued=torch.from_numpy(continued))[0, -1]
         nats.append(-logits.log_softmax(-1)[token].item())
     return np.array(nats)
 
