@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help demo ui test crashes lint bench clean
+.PHONY: help demo ui test crashes clusters lint bench clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -18,11 +18,14 @@ demo: .venv/installed ## the whole graph on the embedded corpus: index, shards, 
 ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; Ctrl-C ends them
 	$(BIN)/music-assets ui
 
-test: .venv/installed ## all tests but those that kill servers
+test: .venv/installed ## all tests but those that kill servers or start clusters
 	$(BIN)/python -m pytest
 
 crashes: .venv/installed ## the tests that kill the daemon, run workers and steps, some minutes
 	$(BIN)/python -m pytest -m crash
+
+clusters: .venv/installed ## the tests that start a Slurm and, where ray is installed, a Ray cluster
+	$(BIN)/python -m pytest -m cluster
 
 lint: .venv/installed ## style, types, layers
 	$(BIN)/ruff check

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Result, machine, show
 from benchmarks.pieces import read_pieces
+from music_assets.models.build import build
 from music_assets.models.config import NetworkConfig, network_config
 from music_assets.models.network import Network
 from music_assets.tokens.shards import Shard
@@ -34,18 +35,15 @@ BATCH = TrainingConfig.model_fields["batch_size"].default
 
 
 class Plain(nn.Module):
-    """A GPT in nanoGPT's manner: learned positions, LayerNorm, GELU, SDPA, tied output layer.
+    """A GPT in nanoGPT's manner: learned positions, LayerNorm, GELU, SDPA, tied output layer."""
 
-    Its inner layers are a little wider, so that it has as many weights as ours, whose output layer is not tied.
-    """
-
-    def __init__(self, config: NetworkConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: NetworkConfig, vocabulary_size: int, inner: int) -> None:
         super().__init__()
         width = config.width
         self.config = config
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.position = nn.Embedding(config.context, width)
-        self.blocks = nn.ModuleList(PlainBlock(width, config.heads, 4 * width + 64) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(PlainBlock(width, config.heads, inner) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary_size, bias=False)
         self.head.weight = self.embedding.weight
@@ -54,7 +52,8 @@ class Plain(nn.Module):
                 of_residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if of_residual else 0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, continued: Tensor | None = None) -> Tensor:
+        """As a Network's; of repeats it knows nothing."""
         x = self.embedding(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))  # [B, T, W]
         for block in self.blocks:
             x = block(x)
@@ -86,14 +85,22 @@ class PlainBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norms[1](x))))
 
 
+def inner_width(config: NetworkConfig, vocabulary_size: int, weights: int) -> int:
+    """Of the plain GPT's feed-forward layers, so that it has about as many weights as another network."""
+    bare = sum(parameter.numel() for parameter in Plain(config, vocabulary_size, 0).parameters())
+    return round((weights - bare) / (2 * config.width + 1) / config.layers)
+
+
 class PlainTraining:
     """AdamW on the same pieces, without control tokens and infills, which cost ours a little."""
 
-    def __init__(self, config: NetworkConfig, pieces: list[Shard], peak: float, seed: int = 0, compiled: bool = False):
+    def __init__(
+        self, config: NetworkConfig, pieces: list[Shard], peak: float, inner: int, seed: int = 0, compiled: bool = False
+    ) -> None:
         torch.manual_seed(seed)
         self.vocabulary = Vocabulary(tuple(sorted({shard.genre for shard in pieces})))
         self.device = choose_device()
-        self.network = Plain(config, self.vocabulary.size).to(self.device)
+        self.network = Plain(config, self.vocabulary.size, inner).to(self.device)
         self.loss = torch.compile(self.network.loss, dynamic=False) if compiled else self.network.loss
         self.peak = peak
         decayed = [p for p in self.network.parameters() if p.ndim == 2]
@@ -135,10 +142,21 @@ class PlainTraining:
             torch.cuda.synchronize()
 
 
+def equally_large(config: NetworkConfig, pieces: list[Shard]) -> int:
+    """The plain GPT's inner width at which it has as many weights as ours."""
+    vocabulary = Vocabulary(tuple(sorted({shard.genre for shard in pieces})))
+    return inner_width(config, vocabulary.size, build(config, vocabulary.size).parameter_count)
+
+
 def speed(pieces: list[Shard]) -> list[Result]:
-    """Rounds of ours and of the plain one by turns, as it is and compiled, in one process."""
+    """Rounds of ours and of plain ones by turns, in one process."""
     config = network_config("gpt", "tiny")
-    plain = {name: PlainTraining(config, pieces, 2e-3, compiled=name == "compiled") for name in ("eager", "compiled")}
+    equal = equally_large(config, pieces)
+    plain = {
+        "as many weights": PlainTraining(config, pieces, 2e-3, equal),
+        "as many weights, compiled": PlainTraining(config, pieces, 2e-3, equal, compiled=True),
+        "as wide, compiled": PlainTraining(config, pieces, 2e-3, 4 * config.width, compiled=True),
+    }
     round_tokens = STEPS * BATCH * config.context
     ours: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in plain}
@@ -164,7 +182,7 @@ def speed(pieces: list[Shard]) -> list[Result]:
     for name, training in plain.items():
         weights = sum(parameter.numel() for parameter in training.network.parameters())
         other = statistics.median(theirs[name][1:])
-        title = f"plain GPT with AdamW, {name}, {weights / made.facts.parameters - 1:+.1%} weights"
+        title = f"plain GPT with AdamW, {name} ({weights / made.facts.parameters - 1:+.1%})"
         results.append(
             Result(
                 "train_tokens_per_second",
@@ -190,7 +208,7 @@ def after_minutes(pieces: list[Shard], minutes: float, seeds: int, peaks: list[f
             made = train("gpt", settings, pieces, Path(folder) / "run")
         print(f"| ours | {seed} | {made.tokens:,} | {made.facts.bits_per_note:.3f} |", flush=True)
         for peak in peaks:
-            plain = PlainTraining(config, pieces, peak, seed)
+            plain = PlainTraining(config, pieces, peak, equally_large(config, pieces), seed)
             steps, seconds = 0, 0.0  # drawing takes it no time
             with kept_memory():
                 while seconds < 60 * minutes:

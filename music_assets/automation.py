@@ -13,7 +13,7 @@ from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import checkpoint, last_training, needs_training
 from music_assets.corpus.index import index_summary, missing_digest
 from music_assets.corpus.scan import pending
-from music_assets.partitions import architectures
+from music_assets.partitions import architectures, token_architectures
 from music_assets.paths import DataPaths
 from music_assets.resources import Data, latest
 
@@ -96,7 +96,7 @@ def retrainings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRe
 def new_checkpoint(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Samples every genre that a new champion was trained on; a genre it has not seen waits for the next training."""
     requests = []
-    for architecture in architectures.get_partition_keys():
+    for architecture in token_architectures.get_partition_keys():
         trained = latest(context.instance, checkpoint.key, architecture)
         if trained is None:
             continue

@@ -181,7 +181,9 @@ def vocabulary(
 @app.command()
 def compare(
     minutes: Annotated[float, typer.Option(help="Training budget of each in minutes.", min=0.01)] = 3.5,
-    architectures: Annotated[str, typer.Option(help="What to compare, separated by commas.")] = "gpt,lstm,gru",
+    architectures: Annotated[
+        str, typer.Option(help="What to compare, separated by commas.")
+    ] = "gpt,lstm,gru,pianoroll",
     preset: Preset = None,
 ) -> None:
     """Train several architectures for the same time on the same pieces, and print one table."""

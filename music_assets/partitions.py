@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from music_assets.models.config import PRESETS
+from music_assets.models.config import PRESETS, TOKEN_ARCHITECTURES
 from music_assets.tokens.transposition import TRANSPOSITIONS
 
 # Genres come and go with the user's files: `midi_index` adds one once it has enough pieces. None is ever removed,
@@ -11,6 +11,7 @@ GENRES = "genre"
 genres = dg.DynamicPartitionsDefinition(name=GENRES)
 transpositions = dg.StaticPartitionsDefinition(list(TRANSPOSITIONS))
 architectures = dg.StaticPartitionsDefinition(list(PRESETS))
+token_architectures = dg.StaticPartitionsDefinition(list(TOKEN_ARCHITECTURES))
 
 genre_by_transposition = dg.MultiPartitionsDefinition({"genre": genres, "transposition": transpositions})
-genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectures, "genre": genres})
+genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": token_architectures, "genre": genres})

@@ -16,7 +16,7 @@ from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import checkpoint, last_training, needs_training
 from music_assets.corpus.index import index_summary
 from music_assets.definitions import defs
-from music_assets.models.config import network_config
+from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
 from music_assets.partitions import GENRES, transpositions
 from music_assets.paths import DataPaths, publish
 from music_assets.resources import latest
@@ -33,9 +33,15 @@ def run_pipeline(
     out if they are the champion's already.
 
     Raises:
-        ValueError: a step failed, in the step's own words, or there is no such architecture or preset.
+        ValueError: a step failed, in the step's own words, or there is no such architecture or preset, or no samples
+            of it.
     """
     network_config(architecture, preset or "tiny")  # refuses what it does not know before any work is done
+    if architecture not in TOKEN_ARCHITECTURES:
+        raise ValueError(
+            f"A {architecture} has no samples and no report: choose one of {', '.join(TOKEN_ARCHITECTURES)}, or train "
+            f"it by music-assets compare --architectures {architecture}."
+        )
     given = {name: value for name, value in (("preset", preset), ("minutes", minutes)) if value is not None}
     paths = DataPaths.from_environment()
     report = paths.evaluation(architecture) / "report.html"

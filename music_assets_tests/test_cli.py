@@ -63,25 +63,40 @@ def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
 
 def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
     done = music_assets("pipeline", "--architecture", "gtp", folder=project(tmp_path))
-    assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru."
+    assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru, pianoroll."
+
+
+def test_a_pipeline_of_piano_rolls_is_refused_before_any_work(tmp_path: Path):
+    done = music_assets("pipeline", "--architecture", "pianoroll", folder=project(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "music-assets: A pianoroll has no samples and no report: choose one of gpt, lstm, gru, or train it by "
+        "music-assets compare --architectures pianoroll."
+    )
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.slow
 def test_networks_are_compared_with_each_other_and_with_an_ngram(tmp_path: Path):
     folder = project(tmp_path)
     write_corpus(folder / "data" / "raw", {"reel": 40, "jig": 40}, bars=8)
-    done = music_assets("compare", "--minutes", "0.05", "--architectures", "gpt,gru", folder=folder)
+    done = music_assets("compare", "--minutes", "0.05", "--architectures", "gpt,gru,pianoroll", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = folder / "data" / "evaluation" / "comparison.md"
     assert kept.read_text() in done.stdout
     rows = json.loads(kept.with_suffix(".json").read_text())
-    assert {row["model"] for row in rows} == {"gpt", "gru", "5-gram with cache"}
-    assert [row["bits_per_note"] for row in rows] == sorted(row["bits_per_note"] for row in rows)
-    for row in rows:
+    *of_tokens, roll = rows
+    assert {row["model"] for row in of_tokens} == {"gpt", "gru", "5-gram with cache"}
+    assert [row["bits_per_note"] for row in of_tokens] == sorted(row["bits_per_note"] for row in of_tokens)
+    for row in of_tokens:
         assert row["low"] <= row["bits_per_note"] <= row["high"]
         assert (row["tokens_per_second"] is None) == (row["model"] == "5-gram with cache")
+        assert (row["unit"], row["bits_per_roll_note"], row["remark"]) == ("tokens", None, "")
+    assert (roll["model"], roll["unit"], roll["bits_per_note"]) == ("pianoroll", "roll steps", None)
+    assert roll["low"] <= roll["bits_per_roll_note"] <= roll["high"]
+    assert "do not compare with bits per note" in roll["remark"]
     with sqlite3.connect(folder / "data" / "mlflow" / "mlflow.db") as database:
-        assert database.execute("select count(*) from runs").fetchall() == [(2,)]
+        assert database.execute("select count(*) from runs").fetchall() == [(3,)]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from music_assets.assets.metadata import table
 from music_assets.assets.model import checkpoint
 from music_assets.assets.tokens import token_shards
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.partitions import architectures
+from music_assets.partitions import token_architectures
 from music_assets.resources import Data, Links
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 from music_assets.training.runs import CheckpointFacts, read_facts, require_champion
@@ -40,7 +40,7 @@ class EvaluationSettings(dg.Config, EvaluationConfig):
 @dg.asset(
     group_name="evaluation",
     kinds={"torch", "json"},
-    partitions_def=architectures,
+    partitions_def=token_architectures,
     deps=[checkpoint, _shards],
     automation_condition=after_the_model,
     pool="gpu",
@@ -97,7 +97,7 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
-    partitions_def=architectures,
+    partitions_def=token_architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
@@ -142,7 +142,7 @@ def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings,
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
-    partitions_def=architectures,
+    partitions_def=token_architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
@@ -182,7 +182,7 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, d
 @dg.asset(
     group_name="evaluation",
     kinds={"scikitlearn", "html"},
-    partitions_def=architectures,
+    partitions_def=token_architectures,
     deps=[generated_samples, _shards, likelihood, feature_stats, copy_report],
     # The likelihood of a new checkpoint comes before its samples: alone it makes no report.
     automation_condition=_after(token_shards, likelihood, label="after the samples"),

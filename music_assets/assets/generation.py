@@ -8,6 +8,7 @@ from music_assets.assets.failures import clear_failures
 from music_assets.assets.metadata import log_progress, table
 from music_assets.assets.model import checkpoint
 from music_assets.generation.config import SamplingConfig
+from music_assets.models.config import TOKEN_ARCHITECTURES
 from music_assets.partitions import genre_by_architecture
 from music_assets.resources import Data, Links, available_cores
 from music_assets.training.runs import require_champion
@@ -21,7 +22,8 @@ class SamplesConfig(dg.Config, SamplingConfig):
     group_name="generation",
     kinds={"midi", "audio"},
     partitions_def=genre_by_architecture,
-    deps=[checkpoint],
+    # Dagster maps a key to the keys of one dimension only where these are the same, and not all architectures are here.
+    deps=[dg.AssetDep(checkpoint, partition_mapping=dg.SpecificPartitionsPartitionMapping(list(TOKEN_ARCHITECTURES)))],
     pool="gpu",
     check_specs=[
         dg.AssetCheckSpec("no_empty_sample", asset="generated_samples", description="Every sample has notes.")

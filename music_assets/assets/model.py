@@ -12,7 +12,7 @@ import dagster as dg
 from music_assets.assets.failures import clear_failures, end_with_parent
 from music_assets.assets.metadata import curve, table
 from music_assets.assets.tokens import token_shards
-from music_assets.models.config import NetworkConfig
+from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
 from music_assets.partitions import GENRES, architectures
 from music_assets.paths import DataPaths
 from music_assets.resources import Data, Links, latest
@@ -30,7 +30,7 @@ from music_assets.training.runs import (
 )
 
 if TYPE_CHECKING:
-    from music_assets.models.network import Network
+    from music_assets.models.build import AnyNetwork
     from music_assets.training.loop import TrainingProgress
     from music_assets.training.tracking import TrackedRun
 
@@ -69,7 +69,8 @@ def checkpoint(
 
     A training whose run was killed and is retried goes on where it was last saved. The result becomes the
     architecture's `champion`, which samples and reports use, only if it is better than the one before on the same
-    validation pieces.
+    validation pieces. A `pianoroll` learns from the same pieces as rolls, whose steps are counted as tokens; its bits
+    per note are those of the roll, and there are no samples and reports of it.
     """
     from music_assets.training.champion import challenge
     from music_assets.training.loop import train
@@ -107,8 +108,8 @@ def checkpoint(
                 logged = time.monotonic()
                 context.log.info(progress.line())
 
-        def listen(progress: "TrainingProgress", network: "Network") -> None:
-            if settings.samples:
+        def listen(progress: "TrainingProgress", network: "AnyNetwork") -> None:
+            if settings.samples and architecture in TOKEN_ARCHITECTURES:  # nothing samples piano rolls
                 _log_samples(tracked, progress, network, vocabulary, folder / run_name / "best", settings)
 
         if settings.processes > 1:
@@ -124,7 +125,7 @@ def checkpoint(
             listen=listen,
             mlflow_run_id=tracked.id,
         )
-        network = NetworkConfig.model_validate_json((result.best / "config.json").read_bytes())
+        network = read_config((result.best / "config.json").read_bytes())
         tracked.log_settings(network=network.model_dump())
         tracked.log_shards(result.facts.shards)
         decision = challenge(folder, result.best, result.validation, choose_device(settings.device))
@@ -146,6 +147,7 @@ def checkpoint(
             "minutes": result.minutes,
             "tokens_per_second": result.tokens / (60 * result.minutes),
             "parameters": result.facts.parameters,
+            **result.facts.measures,
             "loss_over_tokens": curve([tokens for tokens, _ in losses], [loss for _, loss in losses]),
             "bits_per_note_by_genre": table(
                 {"genre": genre, "bits_per_note": bits} for genre, bits in result.facts.bits_per_note_by_genre.items()
@@ -167,7 +169,7 @@ def checkpoint(
 def _log_samples(
     tracked: "TrackedRun",
     progress: "TrainingProgress",
-    network: "Network",
+    network: "AnyNetwork",
     vocabulary: Vocabulary,
     best: Path,
     settings: TrainingConfig,

@@ -2,38 +2,51 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.likelihood import likelihood, ngram_nats, train_ngram
+from music_assets.evaluation.likelihood import interval, likelihood, ngram_nats, train_ngram
 from music_assets.evaluation.ngram import CachedNGram
 from music_assets.evaluation.pieces import Piece, real_pieces
+from music_assets.models.config import unit
+from music_assets.models.pianoroll import PianoRoll
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.checkpoints import Checkpoint
-from music_assets.training.scoring import token_nats
+from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
+
+N = TypeVar("N")  # a network
+S = TypeVar("S")  # what a piece is given as its score
 
 NGRAM_ORDER = 5
 _CACHE_ORDERS = (4, 6, 8)
 _CACHE_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 0.95)
 _CHOOSING_PIECES = 60  # validation pieces that the cache's order and weight are chosen on
+ROLL_REMARK = (
+    "A piano roll has one instrument, no velocities, 16th notes and 88 keys: its bits per note of the roll do not "
+    "compare with bits per note."
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model; ``low`` and ``high`` bound its bits per note, by a bootstrap over song groups."""
+    """One model; ``low`` and ``high`` bound its bits per note, of either kind, by a bootstrap over song groups."""
 
     model: str
-    bits_per_note: float
+    bits_per_note: float | None  # none for a piano roll
+    bits_per_roll_note: float | None  # of a piano roll alone, which says less than the tokens
     low: float
     high: float
+    unit: str  # what is counted as tokens
     tokens_per_second: float | None  # in training; none for the n-gram
     parameters: int | None
     minutes: float | None
     tokens: int | None  # seen in training
+    remark: str = ""
 
 
 def compare_architectures(
@@ -45,41 +58,82 @@ def compare_architectures(
         ValueError: there is no held-out note.
     """
     training, validation, held_out = (real_pieces(shards, split) for split in ("train", "valid", "test"))
-    rows = []
-    for checkpoint, speed in trained:
-        facts = checkpoint.facts
-        scored: dict[str, np.ndarray] = {}
-        for genre in sorted({piece.genre for piece in held_out}):
-            pieces = [piece for piece in held_out if piece.genre == genre]
-            known = genre if genre in checkpoint.vocabulary.genres else None
-            nats = token_nats(checkpoint.network, checkpoint.vocabulary, [piece.ids for piece in pieces], known)
-            scored |= {piece.name: of for piece, of in zip(pieces, nats, strict=True)}
-        found = likelihood(
-            facts.architecture,
-            "all",
-            held_out,
-            [scored[piece.name] for piece in held_out],
-            checkpoint.vocabulary,
-            config,
-        )
-        rows.append(
-            Row(
-                facts.architecture,
-                found.bits_per_note,
-                found.low,
-                found.high,
-                speed,
-                facts.parameters,
-                facts.minutes,
-                facts.tokens,
-            )
-        )
+    rows = [_row(checkpoint, speed, held_out, config) for checkpoint, speed in trained]
     vocabulary = trained[0][0].vocabulary if trained else Vocabulary(tuple(sorted({piece.genre for piece in training})))
     model, tokens = cached_ngram(vocabulary, training, validation, config)
     found = likelihood("", "all", held_out, ngram_nats(model, vocabulary, held_out), vocabulary, config)
-    name = f"{NGRAM_ORDER}-gram with cache"
-    rows.append(Row(name, found.bits_per_note, found.low, found.high, None, None, None, tokens))
-    return sorted(rows, key=lambda row: row.bits_per_note)
+    rows.append(
+        Row(
+            model=f"{NGRAM_ORDER}-gram with cache",
+            bits_per_note=found.bits_per_note,
+            bits_per_roll_note=None,
+            low=found.low,
+            high=found.high,
+            unit="tokens",
+            tokens_per_second=None,
+            parameters=None,
+            minutes=None,
+            tokens=tokens,
+        )
+    )
+    return sorted(rows, key=lambda row: (row.bits_per_note is None, row.bits_per_note, row.bits_per_roll_note))
+
+
+def _row(checkpoint: Checkpoint, speed: float, held_out: Sequence[Piece], config: EvaluationConfig) -> Row:
+    facts, of_rolls = checkpoint.facts, isinstance(checkpoint.network, PianoRoll)
+    bits, low, high = (_roll_bits if of_rolls else _token_bits)(checkpoint, held_out, config)
+    return Row(
+        model=facts.architecture,
+        bits_per_note=None if of_rolls else bits,
+        bits_per_roll_note=bits if of_rolls else None,
+        low=low,
+        high=high,
+        unit=unit(facts.architecture),
+        tokens_per_second=speed,
+        parameters=facts.parameters,
+        minutes=facts.minutes,
+        tokens=facts.tokens,
+        remark=ROLL_REMARK if of_rolls else "",
+    )
+
+
+def _token_bits(
+    checkpoint: Checkpoint, held_out: Sequence[Piece], config: EvaluationConfig
+) -> tuple[float, float, float]:
+    """Bits per note and their bounds."""
+    ordered, nats = _scored(token_nats, checkpoint.token_network, checkpoint.vocabulary, held_out)
+    found = likelihood(checkpoint.facts.architecture, "all", ordered, nats, checkpoint.vocabulary, config)
+    return found.bits_per_note, found.low, found.high
+
+
+def _roll_bits(
+    checkpoint: Checkpoint, held_out: Sequence[Piece], config: EvaluationConfig
+) -> tuple[float, float, float]:
+    """Bits per note of the roll and their bounds."""
+    assert isinstance(checkpoint.network, PianoRoll)
+    ordered, scores = _scored(roll_scores, checkpoint.network, checkpoint.vocabulary, held_out)
+    notes = np.array([score.notes for score in scores], dtype=np.float64)
+    if notes.sum() == 0:
+        raise ValueError("No held-out note is on the 88 keys of a piano roll: leave pianoroll out of the comparison.")
+    nats = [score.nats for score in scores]
+    bits = np.array([of.sum(dtype=np.float64) for of in nats]) / np.log(2)
+    return bits_per_note(nats, notes), *interval(ordered, bits, notes, config)
+
+
+def _scored(
+    score: Callable[[N, Vocabulary, list[np.ndarray], str | None], list[S]],
+    network: N,
+    vocabulary: Vocabulary,
+    held_out: Sequence[Piece],
+) -> tuple[list[Piece], list[S]]:
+    """The pieces by genre, each with its score given the genre, if the vocabulary has it."""
+    ordered, scores = [], []
+    for genre in sorted({piece.genre for piece in held_out}):
+        pieces = [piece for piece in held_out if piece.genre == genre]
+        known = genre if genre in vocabulary.genres else None
+        ordered += pieces
+        scores += score(network, vocabulary, [piece.ids for piece in pieces], known)
+    return ordered, scores
 
 
 def cached_ngram(
@@ -94,24 +148,41 @@ def cached_ngram(
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table for people."""
-    head = ["model", "bits per note (95%)", "training tokens/s", "weights", "minutes", "training tokens"]
+    """The table for people, with the rows' remarks below it."""
+    with_rolls = any(row.bits_per_roll_note is not None for row in rows)
+    head = [
+        "model",
+        "bits per note (95%)",
+        *(["bits per note of the roll (95%)"] if with_rolls else []),
+        "training tokens/s",
+        "weights",
+        "minutes",
+        "training tokens",
+    ]
     lines = [
         [
             row.model,
-            f"{row.bits_per_note:.3f} ({row.low:.3f} to {row.high:.3f})",
-            _number(row.tokens_per_second),
+            _bits(row.bits_per_note, row),
+            *([_bits(row.bits_per_roll_note, row)] if with_rolls else []),
+            _number(row.tokens_per_second, row.unit, "/s"),
             _number(row.parameters),
             "" if row.minutes is None else f"{row.minutes:.1f}",
-            _number(row.tokens),
+            _number(row.tokens, row.unit),
         ]
         for row in rows
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]) + "\n"
+    table = "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]) + "\n"
+    return "\n".join([table, *(f"{remark}\n" for remark in sorted({row.remark for row in rows} - {""}))])
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+def _bits(value: float | None, row: Row) -> str:
+    return "" if value is None else f"{value:.3f} ({row.low:.3f} to {row.high:.3f})"
+
+
+def _number(value: float | None, unit: str = "tokens", per: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" + ("" if unit == "tokens" else f" {unit}{per}")
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -77,7 +77,7 @@ def measure_likelihoods(
         for pieces in [[piece for piece in held_out if piece.genre == genre]]
         for piece, nats in zip(
             pieces,
-            token_nats(checkpoint.network, vocabulary, [piece.ids for piece in pieces], genre),
+            token_nats(checkpoint.token_network, vocabulary, [piece.ids for piece in pieces], genre),
             strict=True,
         )
     }
@@ -110,9 +110,6 @@ def likelihood(
 ) -> Likelihood:
     """Micro-averaged bits per note: Σ bits / Σ notes over whole pieces, from the nats of every token and end mark.
 
-    The interval is a percentile bootstrap over song groups, never over tokens or pieces of one song. One group
-    gives an interval of no width: it says nothing about others.
-
     Raises:
         ValueError: no piece, or no note in any.
     """
@@ -121,15 +118,7 @@ def likelihood(
         raise ValueError(f"No held-out note of {genre} to score: add pieces, so that the test split has some.")
     bits = np.stack([_bits_by_type(piece.ids, of, vocabulary) for piece, of in zip(pieces, nats, strict=True)])
     by_type = dict(zip(TOKEN_TYPES, bits.sum(axis=0).tolist(), strict=True))
-    _, group = np.unique([piece.group for piece in pieces], return_inverse=True)
-    group_bits, group_notes = np.bincount(group, bits.sum(axis=1)), np.bincount(group, notes)
-    draws = np.random.default_rng(config.seed).integers(
-        group_bits.size, size=(config.bootstrap_rounds, group_bits.size)
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = group_bits[draws].sum(axis=1) / group_notes[draws].sum(axis=1)
-    tail = (1 - config.confidence) / 2
-    low, high = np.quantile(ratios[np.isfinite(ratios)], [tail, 1 - tail])
+    low, high = interval(pieces, bits.sum(axis=1), notes, config)
     total, tokens = float(bits.sum()), sum(len(of) for of in nats)
     return Likelihood(
         model=model,
@@ -138,12 +127,32 @@ def likelihood(
         notes=int(notes.sum()),
         tokens=tokens,
         bits_per_note=total / float(notes.sum()),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         parts={part: sum(by_type[name] for name in names) / float(notes.sum()) for part, names in PARTS.items()},
         bits_per_second=total / sum(piece.seconds for piece in pieces),
         perplexity_per_token=float(2 ** (total / tokens)),
     )
+
+
+def interval(
+    pieces: Sequence[Piece], bits: NDArray[np.floating], notes: NDArray[np.floating], config: EvaluationConfig
+) -> tuple[float, float]:
+    """Bounds of Σ bits / Σ notes, of some pieces' ``bits`` and ``notes`` [pieces].
+
+    A percentile bootstrap over song groups, never over tokens or pieces of one song. One group gives an interval of no
+    width: it says nothing about others.
+    """
+    _, group = np.unique([piece.group for piece in pieces], return_inverse=True)
+    group_bits, group_notes = np.bincount(group, bits), np.bincount(group, notes)
+    draws = np.random.default_rng(config.seed).integers(
+        group_bits.size, size=(config.bootstrap_rounds, group_bits.size)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = group_bits[draws].sum(axis=1) / group_notes[draws].sum(axis=1)
+    tail = (1 - config.confidence) / 2
+    low, high = np.quantile(ratios[np.isfinite(ratios)], [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _bits_by_type(ids: NDArray[np.integer], nats: NDArray[np.floating], vocabulary: Vocabulary) -> NDArray[np.float64]:

@@ -56,8 +56,9 @@ def generate_samples(
 
     Raises:
         UnknownGenre: the checkpoint was trained before this genre had shards.
+        CheckpointError: it is one over piano rolls.
     """
-    drawn = sample(checkpoint.network, checkpoint.vocabulary, genre, settings, progress)
+    drawn = sample(checkpoint.token_network, checkpoint.vocabulary, genre, settings, progress)
     ids = [canonical(one.ids) for one in drawn]
     names = [f"{genre}-{index:03d}" for index in range(len(ids))]
     counts = [len(notes(one).pitch) for one in ids]

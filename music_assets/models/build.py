@@ -1,11 +1,22 @@
 """From a configuration to a network."""
 
-from music_assets.models.config import NetworkConfig
+from typing import overload
+
+from music_assets.models.config import AnyConfig, NetworkConfig, PianoRollConfig
 from music_assets.models.gpt import GPT
 from music_assets.models.network import Network
+from music_assets.models.pianoroll import PianoRoll
 from music_assets.models.rnn import RNN
 
+AnyNetwork = Network | PianoRoll
 
-def build(config: NetworkConfig, vocab_size: int) -> Network:
-    """A freshly initialised network for ids below ``vocab_size``."""
+
+@overload
+def build(config: NetworkConfig, vocab_size: int) -> Network: ...
+@overload
+def build(config: PianoRollConfig, vocab_size: int) -> PianoRoll: ...
+def build(config: AnyConfig, vocab_size: int) -> AnyNetwork:
+    """A freshly initialised network; one over tokens takes ids below ``vocab_size``."""
+    if isinstance(config, PianoRollConfig):
+        return PianoRoll(config)
     return (GPT if config.architecture == "gpt" else RNN)(config, vocab_size)

@@ -1,25 +1,33 @@
 """What a network is made of, and the presets: `tiny` for a laptop's CPU, `small` and `base` for a GPU."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args, overload
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-Architecture = Literal["gpt", "lstm", "gru"]
+TokenArchitecture = Literal["gpt", "lstm", "gru"]
+TOKEN_ARCHITECTURES: tuple[TokenArchitecture, ...] = get_args(TokenArchitecture)
+"""Those that read and write tokens; `pianoroll` reads and writes steps of a piano roll."""
 
 
-class NetworkConfig(BaseModel):
-    """The shape of one network; with the vocabulary's size it fixes every weight's shape."""
+class _Shape(BaseModel):
+    """What all networks have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Architecture = Field(description="gpt (decoder-only transformer), lstm or gru")
     layers: int = Field(ge=1, description="Number of layers")
-    width: int = Field(ge=8, description="Size of a token's vector inside the network")
+    width: int = Field(ge=8, description="Size of a layer's output")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of activations dropped between layers")
+
+
+class NetworkConfig(_Shape):
+    """The shape of one network over tokens; with the vocabulary's size it fixes every weight's shape."""
+
+    architecture: TokenArchitecture = Field(description="gpt (decoder-only transformer), lstm or gru")
     heads: int = Field(1, ge=1, description="Attention heads (gpt only)")
     embedding: int | None = Field(
         None, ge=1, description="Size of a token's embedding where it differs from width (lstm, gru)"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of activations dropped between layers")
     context: int = Field(512, ge=8, description="Tokens that the network is trained to look at, prompt included")
     tied: bool = Field(False, description="Whether input embedding and output layer share their weights")
 
@@ -39,11 +47,35 @@ class NetworkConfig(BaseModel):
         return self
 
 
+class PianoRollConfig(_Shape):
+    """The shape of a piano-roll network and the weight of its loss."""
+
+    architecture: Literal["pianoroll"] = "pianoroll"
+    context: int = Field(default=256, ge=8, description="Steps (16th notes) that the network is trained to look at")
+    positive_weight: float = Field(
+        default=4.0, gt=0, description="How many silent cells a struck or held one outweighs in the training loss"
+    )
+
+
+AnyConfig = NetworkConfig | PianoRollConfig
+_STORED: TypeAdapter[AnyConfig] = TypeAdapter(Annotated[AnyConfig, Field(discriminator="architecture")])
+
+
+def read_config(text: str | bytes) -> AnyConfig:
+    """The configuration that is stored as JSON. Raises pydantic's ValidationError if it is damaged."""
+    return _STORED.validate_json(text)
+
+
+def unit(architecture: str) -> str:
+    """What a network of an architecture reads one of at a time, in the plural: what `tokens` counts in a training."""
+    return "tokens" if architecture in TOKEN_ARCHITECTURES else "roll steps"
+
+
 def _gpt(layers: int, width: int, heads: int, **other: Any) -> NetworkConfig:
     return NetworkConfig(architecture="gpt", layers=layers, width=width, heads=heads, **other)
 
 
-def _recurrent(architecture: Architecture) -> dict[str, NetworkConfig]:
+def _recurrent(architecture: TokenArchitecture) -> dict[str, NetworkConfig]:
     def network(layers: int, width: int, **other: Any) -> NetworkConfig:
         return NetworkConfig(architecture=architecture, layers=layers, width=width, **other)
 
@@ -56,7 +88,7 @@ def _recurrent(architecture: Architecture) -> dict[str, NetworkConfig]:
     }
 
 
-PRESETS: dict[str, dict[str, NetworkConfig]] = {
+PRESETS: Mapping[str, Mapping[str, AnyConfig]] = {
     "gpt": {
         "tiny": _gpt(3, 256, 4, context=256),
         "small": _gpt(8, 384, 6, context=1024, dropout=0.1),
@@ -64,10 +96,25 @@ PRESETS: dict[str, dict[str, NetworkConfig]] = {
     },
     "lstm": _recurrent("lstm"),
     "gru": _recurrent("gru"),
+    "pianoroll": {
+        "tiny": PianoRollConfig(layers=2, width=256),
+        "small": PianoRollConfig(layers=2, width=512, dropout=0.3),
+        "base": PianoRollConfig(layers=3, width=1024, dropout=0.3),
+    },
 }
 
 
-def network_config(architecture: str, preset: str = "tiny", overrides: dict[str, Any] | None = None) -> NetworkConfig:
+@overload
+def network_config(
+    architecture: TokenArchitecture, preset: str = "tiny", overrides: dict[str, Any] | None = None
+) -> NetworkConfig: ...
+@overload
+def network_config(
+    architecture: Literal["pianoroll"], preset: str = "tiny", overrides: dict[str, Any] | None = None
+) -> PianoRollConfig: ...
+@overload
+def network_config(architecture: str, preset: str = "tiny", overrides: dict[str, Any] | None = None) -> AnyConfig: ...
+def network_config(architecture: str, preset: str = "tiny", overrides: dict[str, Any] | None = None) -> AnyConfig:
     """The preset with some of its fields replaced.
 
     Raises:
@@ -78,4 +125,5 @@ def network_config(architecture: str, preset: str = "tiny", overrides: dict[str,
     if preset not in PRESETS[architecture]:
         choices = ", ".join(PRESETS[architecture])
         raise ValueError(f"No preset {preset!r} for {architecture}: choose one of {choices}.")
-    return NetworkConfig.model_validate(PRESETS[architecture][preset].model_dump() | (overrides or {}))
+    chosen = PRESETS[architecture][preset]
+    return type(chosen).model_validate(chosen.model_dump() | (overrides or {}))

@@ -1,13 +1,16 @@
-"""The interface that every network has."""
+"""The interfaces of all networks, and of those over tokens."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from music_assets.models.config import NetworkConfig
+from music_assets.models.config import AnyConfig, NetworkConfig
+
+Config = TypeVar("Config", bound=AnyConfig)
 
 IGNORED = -100
 """Target that costs nothing."""
@@ -15,11 +18,11 @@ IGNORED = -100
 
 @dataclass
 class State:
-    """What a network remembers of the tokens decoded so far; ``tensors`` have the batch as dimension 1."""
+    """What a network remembers of the tokens, or steps, decoded so far; ``tensors`` have the batch as dimension 1."""
 
     tensors: tuple[Tensor, ...]
     length: int
-    capacity: int | None  # tokens; None: without limit
+    capacity: int | None  # None: without limit
 
     def fits(self, tokens: int) -> bool:
         """Whether so many more tokens can be decoded."""
@@ -30,18 +33,58 @@ class CapacityExceeded(ValueError):
     """More tokens were decoded than the state has room for."""
 
 
-class Network(nn.Module, ABC):
-    """Predicts the next token of each row.
+class Model(nn.Module, ABC, Generic[Config]):
+    """What training, saving and decoding need of any network.
 
-    Decoding a row in pieces of any size gives the logits of one ``forward``.
+    Decoding a row in parts of any size gives the logits of one ``forward``.
     """
 
     embedding: nn.Embedding
     head: nn.Linear
 
-    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+
+    @abstractmethod
+    def loss(self, *batch: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        """Of a batch's fields in their order: what to train on, in nats summed over all targets that are scored,
+        float32[]; and the number of these targets, int64[]."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, capacity: int) -> State:
+        """An empty state for ``batch`` rows of up to ``capacity`` tokens or steps; call it under the same autocast."""
+
+    @abstractmethod
+    def decode(self, part: Tensor, state: State, /) -> tuple[Tensor, State]:
+        """The next part of each row to logits and the new state.
+
+        The state given is used up: it may share memory with the one returned. No gradient flows.
+
+        Raises:
+            CapacityExceeded: the part does not fit the state.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained weights; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and output layer share their weights."""
+        return self.head.weight is self.embedding.weight
+
+
+class Network(Model[NetworkConfig]):
+    """Predicts the next token of each row."""
+
+    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
+        super().__init__(config)
         self.vocab_size = vocab_size
 
     @abstractmethod
@@ -58,33 +101,16 @@ class Network(nn.Module, ABC):
 
     def loss(
         self, ids: Tensor, targets: Tensor, documents: Tensor | None = None, continued: Tensor | None = None
-    ) -> Tensor:
-        """Sum of -ln p of ``targets`` int64[B, T], what follows each id, in nats; ``IGNORED`` ones cost nothing."""
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of -ln p of ``targets`` int64[B, T], what follows each id, in nats, and the number of those that are not
+        ``IGNORED``, which cost nothing."""
         logits = self(ids, documents, continued).flatten(0, 1).float()
-        return F.cross_entropy(logits, targets.flatten(), reduction="sum", ignore_index=IGNORED)
-
-    @abstractmethod
-    def initial_state(self, batch: int, capacity: int) -> State:
-        """An empty state for ``batch`` rows of up to ``capacity`` tokens; call it under the same autocast."""
+        nats = F.cross_entropy(logits, targets.flatten(), reduction="sum", ignore_index=IGNORED)
+        return nats, (targets != IGNORED).sum()
 
     @abstractmethod
     def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
-        """The next ``ids`` int64[B, t] of each row (t = 1 or a prompt) to logits [B, t, V] and the new state.
-
-        The state given is used up: it may share memory with the one returned. No gradient flows.
-
-        Raises:
-            CapacityExceeded: the tokens do not fit the state.
-        """
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trained weights; tied ones count once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """As :meth:`Model.decode`, of ``ids`` int64[B, t] (t = 1 or a prompt) to logits [B, t, V]."""
 
     def _dtype(self) -> torch.dtype:
         """In which matrices are multiplied: autocast's, if it is on."""

@@ -1,13 +1,11 @@
 """Recurrent network over piano rolls: what sounds in each 16th note, given all of them before."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from music_assets.models.network import State
+from music_assets.models.config import PianoRollConfig
+from music_assets.models.network import Model, State
 from music_assets.tokens.pianoroll import KEYS
 from music_assets.tokens.vocabulary import GENRE_SLOTS
 
@@ -17,32 +15,15 @@ NO_GENRE = 0
 """Number that stands for no genre; genre slot ``i`` is ``i + 1``."""
 
 
-class PianoRollConfig(BaseModel):
-    """The shape of a piano-roll network and the weight of its loss."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: Literal["pianoroll"] = "pianoroll"
-    layers: int = Field(2, ge=1, description="Number of LSTM layers")
-    width: int = Field(512, ge=8, description="Size of each layer")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Share of activations dropped between layers")
-    context: int = Field(256, ge=8, description="Steps (16th notes) that the network is trained to look at")
-    positive_weight: float = Field(
-        4.0, gt=0, description="How many silent cells a struck or held one outweighs in the training loss"
-    )
-
-
-class PianoRoll(nn.Module):
+class PianoRoll(Model[PianoRollConfig]):
     """Predicts the next step's planes from those before, :func:`music_assets.tokens.pianoroll.planes`.
 
     A key is struck by the chance sigmoid(first plane), and if it is not, held by sigmoid(second plane).
-    Decoding a roll in parts of any size gives the logits of one ``forward``.
     """
 
     def __init__(self, config: PianoRollConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         between_layers = config.dropout if config.layers > 1 else 0.0
-        self.config = config
         self.embedding = nn.Embedding(1 + GENRE_SLOTS, PLANES)  # of genres
         self.cells = nn.LSTM(PLANES, config.width, config.layers, batch_first=True, dropout=between_layers)
         self.dropout = nn.Dropout(config.dropout)
@@ -56,6 +37,12 @@ class PianoRoll(nn.Module):
         output, _ = self.cells(self._input(planes, genres))  # [B, T, W]
         return self.head(self.dropout(output))
 
+    def loss(self, planes: Tensor, targets: Tensor, scored: Tensor, genres: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the weighted :func:`nats` of the steps ``targets`` [B, T, 176], what follows each step of ``planes``,
+        and their number, where ``scored`` bool[B, T]."""
+        weighted = nats(self(planes, genres), targets, self.config.positive_weight)
+        return (weighted * scored).sum(), scored.sum()
+
     def initial_state(self, batch: int, capacity: int) -> State:
         """An empty state; it has one size for any number of steps: ``capacity`` is not a limit."""
         shape = (self.config.layers, batch, self.config.width)  # [L, B, W]
@@ -66,15 +53,6 @@ class PianoRoll(nn.Module):
         """The next ``planes`` [B, t, 176] of each roll to logits [B, t, 176] and the new state. No gradient flows."""
         output, memory = self.cells(self._input(planes, genres), state.tensors)
         return self.head(self.dropout(output)), State(memory, state.length + planes.shape[1], None)
-
-    @property
-    def device(self) -> torch.device:
-        return self.head.weight.device
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trained weights."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     def _input(self, planes: Tensor, genres: Tensor | None) -> Tensor:
         if genres is None:

@@ -1,8 +1,8 @@
 """What followed the last time that the same ids stood here: music repeats itself, over longer stretches than a network
 of this size can look back.
 
-A network is told, for each id, which id came next after the latest earlier place with the same last 4, 8, 16 and 32 ids.
-It costs no attention, so a repeat is seen however long ago the original was. Compressors call this a match model.
+A network is told, for each id, which id came next after the latest earlier place with the same last 4, 8, 16 and 32
+ids. It costs no attention, so a repeat is seen however long ago the original was. Compressors call this a match model.
 """
 
 from collections.abc import Iterator

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from music_assets.models.build import build
-from music_assets.models.config import NetworkConfig
+from music_assets.models.build import AnyNetwork, build
+from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
 from music_assets.models.network import Network
 from music_assets.paths import publish, restore
 from music_assets.tokens.vocabulary import FINGERPRINT, Vocabulary, VocabularyMismatch
@@ -23,9 +23,23 @@ class Checkpoint:
     """A trained network, ready for use."""
 
     folder: Path
-    network: Network
+    network: AnyNetwork
     vocabulary: Vocabulary
     facts: CheckpointFacts
+
+    @property
+    def token_network(self) -> Network:
+        """The network, for what is made of tokens.
+
+        Raises:
+            CheckpointError: it is one over piano rolls.
+        """
+        if isinstance(self.network, Network):
+            return self.network
+        raise CheckpointError(
+            f"The checkpoint at {self.folder} is a {self.facts.architecture}, which has no tokens: take one of "
+            f"{', '.join(TOKEN_ARCHITECTURES)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class TrainerState:
 
 def save_checkpoint(
     folder: Path,
-    network: Network,
+    network: AnyNetwork,
     vocabulary: Vocabulary,
     facts: CheckpointFacts,
     trainer: TrainerState | None = None,
@@ -47,7 +61,7 @@ def save_checkpoint(
     with publish(folder) as fresh:
         fresh.mkdir()
         weights = network.state_dict()
-        if network.config.tied:
+        if network.tied:
             del weights["head.weight"]
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, fresh / "model.safetensors")
         (fresh / "config.json").write_text(network.config.model_dump_json(indent=2) + "\n")
@@ -68,10 +82,9 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
     facts = read_facts(folder)
     vocabulary = _vocabulary(folder / "vocabulary.json")
     try:
-        config = NetworkConfig.model_validate_json((folder / "config.json").read_bytes())
-        network = build(config, vocabulary.size)
+        network = build(read_config((folder / "config.json").read_bytes()), vocabulary.size)
         weights = load_file(folder / "model.safetensors")
-        if config.tied:
+        if network.tied:
             weights["head.weight"] = weights["embedding.weight"]
         network.load_state_dict(weights)
     except FileNotFoundError as error:

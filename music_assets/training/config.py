@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainingConfig(BaseModel):
-    """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent."""
+    """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent.
+
+    A pianoroll has no controls, no infills and no samples.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -15,7 +18,9 @@ class TrainingConfig(BaseModel):
         default={}, description="Fields of the network that differ from the preset, such as {layers: 5, dropout: 0.1}"
     )
     minutes: float | None = Field(default=3.5, gt=0, description="Budget in minutes, validation included")
-    tokens: int | None = Field(default=None, gt=0, description="Budget in training tokens")
+    tokens: int | None = Field(
+        default=None, gt=0, description="Budget in training tokens; of a pianoroll, in steps of rolls"
+    )
     batch_size: int = Field(default=12, ge=1, description="Rows in a batch; a row is as long as the network's context")
     accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one step")
     processes: int = Field(

@@ -13,12 +13,10 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from music_assets.models.build import build
-from music_assets.models.config import network_config
-from music_assets.models.network import IGNORED, Network
+from music_assets.models.build import AnyNetwork, build
+from music_assets.models.config import network_config, unit
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.batches import Batches
 from music_assets.training.checkpoints import (
     TrainerState,
     load_checkpoint,
@@ -31,6 +29,7 @@ from music_assets.training.group import Group
 from music_assets.training.memory import kept_memory
 from music_assets.training.optimizer import build_optimizers, peak_rate, rate
 from music_assets.training.precision import autocast, choose_device
+from music_assets.training.rolls import build_batches
 from music_assets.training.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
 from music_assets.training.validation import Score, ValidationSet, validate, validation_set
 
@@ -45,22 +44,23 @@ class RunMismatch(ValueError):
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """A point of the training curves."""
+    """A point of the training curves. Where a network learns piano rolls, its steps are counted as tokens."""
 
     step: int
     tokens: int
     seconds: float
     fraction: float  # of the budget
-    loss: float  # nats per token, mean since the last point
+    loss: float  # nats per token, mean since the last point; of a piano roll, weighted
     learning_rate: float
     gradient_norm: float  # before clipping
     tokens_per_second: float  # since the run was started or resumed, validation included
     score: Score | None  # where the network was validated at this step
+    unit: str = "tokens"  # what a token is called
 
     def line(self) -> str:
         """For people who watch."""
         line = (
-            f"{self.fraction:4.0%}  {self.tokens:,} tokens, {self.tokens_per_second:,.0f} a second, "
+            f"{self.fraction:4.0%}  {self.tokens:,} {self.unit}, {self.tokens_per_second:,.0f} a second, "
             f"loss {self.loss:.3f}"
         )
         return line + (f", validation {self.score.bits_per_note:.3f} bits per note" if self.score else "")
@@ -85,7 +85,7 @@ class _Position(BaseModel):
     """Where a run stands, as far as it is not in the weights and the optimisers."""
 
     step: int = 0
-    tokens: int = 0
+    tokens: int = 0  # of a piano roll, steps
     seconds: float = 0.0
     validations: int = 0
     best: float | None = None
@@ -104,7 +104,7 @@ def train(
     *,
     vocabulary: Vocabulary | None = None,
     report: Callable[[TrainingProgress], None] = lambda progress: None,
-    listen: Callable[[TrainingProgress, Network], None] = lambda progress, network: None,
+    listen: Callable[[TrainingProgress, AnyNetwork], None] = lambda progress, network: None,
     mlflow_run_id: str | None = None,
     group: Group = Group(),  # noqa: B008, it is immutable
     device: str | None = None,
@@ -153,7 +153,7 @@ class _Trainer:
         run: Path,
         vocabulary: Vocabulary | None,
         report: Callable[[TrainingProgress], None],
-        listen: Callable[[TrainingProgress, Network], None],
+        listen: Callable[[TrainingProgress, AnyNetwork], None],
         mlflow_run_id: str | None,
         group: Group,
         device: str | None,
@@ -168,19 +168,7 @@ class _Trainer:
         chosen = config.transpositions
         used = [shard for shard in shards if chosen is None or shard.transposition in chosen]
         shape = network_config(architecture, config.preset, config.network)
-        self.batches = Batches(
-            used,
-            self.vocabulary,
-            batch_size=config.batch_size,
-            length=shape.context,
-            genre_temperature=config.genre_temperature,
-            original_share=config.original_share,
-            genre_dropout=config.genre_dropout,
-            control_share=config.control_share,
-            control_dropout=config.control_dropout,
-            infill_share=config.infill_share,
-            seed=config.seed,
-        )
+        self.batches = build_batches(shape, config, used, self.vocabulary)
         self.validation = validation_set(shards, config.validation_tokens)
         torch.manual_seed(config.seed)
         self.network = build(shape, self.vocabulary.size).to(self.device)
@@ -254,7 +242,7 @@ class _Trainer:
         return max(tokens, minutes)
 
     def _draw(self, n: int) -> tuple[Tensor, ...]:
-        """This process's rows of batch ``n``: its four parts, int64."""
+        """This process's rows of batch ``n``: its fields, as the network's ``loss`` takes them."""
         pinned = self.device.type == "cuda"
         rows = [torch.from_numpy(part) for part in self.batches.rows(n, self.group.rank, self.group.size)]
         return tuple(part.pin_memory() if pinned else part for part in rows)
@@ -267,14 +255,14 @@ class _Trainer:
             drawn = self.loader(at.step * config.accumulate + part)
             batch = [tensor.to(self.device, non_blocking=True) for tensor in drawn]
             with autocast(self.device, config.precision):
-                summed = self.loss(*batch)
+                summed, count = self.loss(*batch)
             summed.backward()
             loss += summed.detach()
-            scored += (batch[1] != IGNORED).sum()
+            scored += count
         at.seconds = time.perf_counter() - self.started
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self._agree([*gradients, loss, scored])
-        # The sum over all scored tokens becomes their mean, and its norm is clipped, in one pass.
+        # The sum over all scored targets becomes their mean, and its norm is clipped, in one pass.
         gradient_norm = torch.nn.utils.get_total_norm(gradients) / scored
         factor = (config.gradient_clip / (gradient_norm + 1e-6)).clamp(max=1.0) / scored
         torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
@@ -321,6 +309,7 @@ class _Trainer:
                 gradient_norm=float(gradient_norm),
                 tokens_per_second=speed,
                 score=score,
+                unit=unit(self.network.config.architecture),
             )
             if self.group.leads:
                 self.report(progress)
@@ -375,6 +364,7 @@ class _Trainer:
             minutes=self.position.seconds / 60,
             bits_per_note=score.bits_per_note if score else None,
             bits_per_note_by_genre=score.by_genre if score else {},
+            measures=score.measures if score else {},
         )
         save_checkpoint(self.run / name, self.network, self.vocabulary, facts, trainer)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from music_assets.models.network import Network
+from music_assets.models.build import AnyNetwork
 from music_assets.training.config import TrainingConfig
 from music_assets.training.precision import fast_bfloat16
 
@@ -19,7 +19,7 @@ def peak_rate(config: TrainingConfig) -> float:
     return PEAK_RATES[config.optimizer] if config.learning_rate is None else config.learning_rate
 
 
-def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(network: AnyNetwork, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """AdamW for all weights, or Muon for the matrices inside the layers and AdamW for the rest.
 
     Matrices inside the layers decay; embeddings, output layer and biases do not. Muon's updates are scaled to

@@ -1,22 +1,25 @@
-"""Training batches of piano rolls, drawn from the same pieces as token batches."""
+"""Piano rolls to learn from, and whole ones to score, of the same pieces as token batches."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from music_assets.models.config import AnyConfig, PianoRollConfig
 from music_assets.models.pianoroll import NO_GENRE, PLANES
 from music_assets.tokens import pianoroll
 from music_assets.tokens.pianoroll import KEYS, STEPS_PER_QUARTER
 from music_assets.tokens.remi import notes
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import DURATIONS, POSITIONS_PER_BEAT, RANGES, TIME_SIGNATURES, Vocabulary
-from music_assets.training.batches import Pieces
+from music_assets.training.batches import Batches, Pieces
+from music_assets.training.config import TrainingConfig
 
 _BAR, _METRE = RANGES["Bar"].start, RANGES["TimeSig"].start
 _BAR_STEPS = np.array([numerator * 4 * STEPS_PER_QUARTER // denominator for numerator, denominator in TIME_SIGNATURES])
 # How long before a step a note can have begun that still sounds in it, rounded up: beats are quarters at most.
 _REACH = int(DURATIONS.max()) // POSITIONS_PER_BEAT * STEPS_PER_QUARTER + 1
+_BARS_AT_ONCE = 256
 
 
 class RollBatch(NamedTuple):
@@ -57,8 +60,7 @@ class RollBatches:
         self.seed = seed
         self._pieces = Pieces(shards, genre_temperature, original_share)
         self.genres = self._pieces.genres
-        first = RANGES["Genre"].start
-        self._numbers = {genre: vocabulary.genre_id(genre) - first + 1 for genre in self.genres}
+        self._numbers = {genre: genre_number(vocabulary, genre) for genre in self.genres}
 
     def __call__(self, n: int) -> RollBatch:
         """Batch ``n``, all its ``batch_size`` rows of ``length`` steps."""
@@ -82,14 +84,57 @@ class RollBatches:
         return RollBatch(planes[:, :-1], planes[:, 1:], scored, genres)
 
 
+def build_batches(
+    shape: AnyConfig, config: TrainingConfig, shards: Sequence[Shard], vocabulary: Vocabulary
+) -> Batches | RollBatches:
+    """What a network of this shape learns from, in the order of its ``loss``. Raises NoTrainingData."""
+    common: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "length": shape.context,
+        "genre_temperature": config.genre_temperature,
+        "original_share": config.original_share,
+        "genre_dropout": config.genre_dropout,
+        "seed": config.seed,
+    }
+    if isinstance(shape, PianoRollConfig):
+        return RollBatches(shards, vocabulary, **common)
+    return Batches(
+        shards,
+        vocabulary,
+        **common,
+        control_share=config.control_share,
+        control_dropout=config.control_dropout,
+        infill_share=config.infill_share,
+    )
+
+
+def genre_number(vocabulary: Vocabulary, genre: str | None) -> int:
+    """A genre as :mod:`music_assets.models.pianoroll` numbers it. Raises UnknownGenre."""
+    return NO_GENRE if genre is None else vocabulary.genre_id(genre) - RANGES["Genre"].start + 1
+
+
+def count_steps(document: np.ndarray) -> int:
+    """Steps to the end of a document's last bar."""
+    return int(_bars(document)[1][-1])
+
+
+def whole(document: np.ndarray) -> np.ndarray:
+    """The roll of a document from the silent step before it to the end of its last bar, uint8[1 + steps, 88]."""
+    lines, starts = _bars(document)
+    parts = [np.zeros((1, KEYS), dtype=np.uint8)]
+    for bar in range(0, len(lines) - 1, _BARS_AT_ONCE):
+        end = min(bar + _BARS_AT_ONCE, len(lines) - 1)
+        parts.append(window(document, bar, int(starts[end] - starts[bar]))[0][1:])
+    return np.concatenate(parts)
+
+
 def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]:
     """The roll of a document from the step before a bar on, uint8[1 + steps, 88], silent where there is none; and the
     number of steps from that bar to the end of the last one.
 
     It equals that part of the whole document's roll, but only the bars that sound in it are read.
     """
-    lines = np.append(np.flatnonzero(document == _BAR), len(document))
-    starts = np.concatenate([[0], np.cumsum(_BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _METRE])])
+    lines, starts = _bars(document)
     first = max(int(np.searchsorted(starts, starts[bar] - 1 - _REACH, side="right")) - 1, 0)
     last = min(int(np.searchsorted(starts, starts[bar] + steps)), len(lines) - 1)
     part = pianoroll.encode(notes(document[lines[first] : lines[last]]))
@@ -98,3 +143,10 @@ def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]
     roll = np.zeros((1 + steps, KEYS), dtype=np.uint8)
     roll[max(-offset, 0) :][: len(heard)] = heard
     return roll, int(starts[-1] - starts[bar])
+
+
+def _bars(document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each bar begins, in ids and in steps, and the end; int64[bars + 1] each."""
+    lines = np.append(np.flatnonzero(document == _BAR), len(document))
+    steps = _BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _METRE]
+    return lines, np.concatenate([[0], np.cumsum(steps)])

@@ -64,7 +64,7 @@ class CheckpointFacts(BaseModel):
     architecture: str
     run: str
     step: int
-    tokens: int
+    tokens: int = Field(description="Seen in training; of a pianoroll, steps of rolls")
     minutes: float
     parameters: int
     genres: list[str] = Field(description="Genres that the network was trained on")
@@ -74,6 +74,7 @@ class CheckpointFacts(BaseModel):
     validation_hash: str = Field(description="Hash of the pieces that the bits per note were measured on")
     bits_per_note: float | None = Field(None, description="On the validation pieces; none before the first validation")
     bits_per_note_by_genre: dict[str, float] = {}
+    measures: dict[str, float] = Field({}, description="What else was measured on the validation pieces")
     seed: int
     training: dict[str, Any] = Field(description="The training configuration")
     torch_version: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import polars as pl
 
+from music_assets.models.config import unit
 from music_assets.paths import DataPaths
 from music_assets.training.champion import Decision
 from music_assets.training.loop import TrainingProgress
@@ -68,8 +69,8 @@ class Tracking:
             )
 
     def _artifacts(self, paths: DataPaths) -> str | None:
-        """Where the experiment's files go: beside a SQLite store; a server decides for itself."""
-        return (paths.mlflow / "artifacts").as_uri() if self.uri.startswith("sqlite:") else None
+        """Where the experiment's files go: with a database, into the data folder; a server decides for itself."""
+        return None if self.uri.startswith("http") else (paths.mlflow / "artifacts").as_uri()
 
     @contextmanager
     def run(
@@ -202,6 +203,7 @@ class TrackedRun:
         if progress.score:
             values["valid/bits_per_note"] = progress.score.bits_per_note
             values |= {f"valid/bits_per_note/{genre}": b for genre, b in progress.score.by_genre.items()}
+            values |= {f"valid/{name}": value for name, value in progress.score.measures.items()}
         now = round(time.time() * 1000)
         self._waiting += [Metric(name, value, now, progress.tokens) for name, value in values.items()]
         if time.monotonic() < self._next_attempt:
@@ -320,11 +322,13 @@ def card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, str]) -
         for genre in facts.genres
         for of in [[shard for shard in facts.shards if shard.genre == genre]]
     ]
-    score = "not measured" if facts.bits_per_note is None else f"{facts.bits_per_note:.3f} bits per note"
+    counted = unit(facts.architecture)
+    of = "note" if counted == "tokens" else "note of the roll, which compare with those of other piano rolls alone,"
+    score = "not measured" if facts.bits_per_note is None else f"{facts.bits_per_note:.3f} bits per {of}"
     settings = ", ".join(f"{name} {value}" for name, value in facts.training.items() if value not in (None, {}, []))
     return "\n".join(
         [
-            f"**{facts.architecture}**, {facts.parameters:,} weights, {facts.tokens:,} training tokens in "
+            f"**{facts.architecture}**, {facts.parameters:,} weights, {facts.tokens:,} training {counted} in "
             f"{facts.minutes:.1f} minutes: {score} on held-out pieces. {decision.reason}",
             "",
             "| genre | training pieces | training tokens, transposed ones included | bits per note |",

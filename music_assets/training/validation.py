@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
-from music_assets.models.network import Network
+from music_assets.models.build import AnyNetwork
+from music_assets.models.pianoroll import PianoRoll
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.scoring import bits_per_note, token_nats
+from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,15 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class Score:
-    """Bits per note, over all pieces together and by genre."""
+    """Bits per note, over all pieces together and by genre.
+
+    A piano roll's are bits of the roll per key that it strikes, and compare with those of other piano rolls alone.
+    """
 
     bits_per_note: float
     by_genre: dict[str, float]
+    measures: dict[str, float] = field(default_factory=dict)
+    """Of a piano roll ``density_expected`` and ``density_found``: keys that sound in a step, on average."""
 
 
 def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
@@ -58,15 +64,25 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
     return ValidationSet(documents, notes, digest.hexdigest())
 
 
-def validate(network: Network, vocabulary: Vocabulary, pieces: ValidationSet) -> Score | None:
+def validate(network: AnyNetwork, vocabulary: Vocabulary, pieces: ValidationSet) -> Score | None:
     """The network's score, given each piece's genre if its vocabulary has it; None if there is no piece."""
-    nats = {
-        genre: token_nats(network, vocabulary, documents, genre if genre in vocabulary.genres else None)
-        for genre, documents in pieces.documents.items()
-    }
-    if not nats:
+    known = {genre: genre if genre in vocabulary.genres else None for genre in pieces.documents}
+    if not known:
         return None
+    if isinstance(network, PianoRoll):
+        scores = {g: roll_scores(network, vocabulary, of, known[g]) for g, of in pieces.documents.items()}
+        every = [*chain(*scores.values())]
+        nats = {genre: [one.nats for one in of] for genre, of in scores.items()}
+        notes = {genre: [one.notes for one in of] for genre, of in scores.items()}
+        measures = {
+            "density_expected": float(np.concatenate([one.expected for one in every]).mean(dtype=np.float64)),
+            "density_found": float(np.concatenate([one.found for one in every]).mean(dtype=np.float64)),
+        }
+    else:
+        nats = {g: token_nats(network, vocabulary, of, known[g]) for g, of in pieces.documents.items()}
+        notes, measures = pieces.notes, {}
     return Score(
-        bits_per_note([*chain(*nats.values())], [*chain(*pieces.notes.values())]),
-        {genre: bits_per_note(parts, pieces.notes[genre]) for genre, parts in nats.items()},
+        bits_per_note([*chain(*nats.values())], [*chain(*notes.values())]),
+        {genre: bits_per_note(parts, notes[genre]) for genre, parts in nats.items()},
+        measures,
     )

@@ -177,6 +177,15 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
     }
 
 
+def test_nothing_follows_a_piano_roll(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig"])
+    conditions = Conditions(graph)
+    conditions.tick()
+    report(graph, "checkpoint", "pianoroll", run="a", champion="a", champion_genres="jig")
+    assert conditions.tick() == {}
+    assert not tick(graph, automation.new_checkpoint)
+
+
 def test_a_new_champion_is_sampled_in_the_genres_it_has_seen(graph: Graph):
     graph.instance.add_dynamic_partitions(GENRES, ["jig", "reel", "polka"])
     assert not tick(graph, automation.new_checkpoint)

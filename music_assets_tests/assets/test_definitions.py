@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import dagster as dg
 import pytest
 
 from music_assets.definitions import defs
@@ -49,6 +50,20 @@ def test_definitions_load_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert not done.stderr
+
+
+def test_every_architecture_is_trained_and_those_of_tokens_are_sampled_and_judged():
+    graph = defs.resolve_asset_graph()
+    keys = {}
+    for asset in ("checkpoint", "likelihood", "feature_stats", "copy_report", "consistency_report"):
+        partitions = graph.get(dg.AssetKey(asset)).partitions_def
+        assert partitions is not None
+        keys[asset] = partitions.get_partition_keys()
+    assert keys.pop("checkpoint") == ["gpt", "lstm", "gru", "pianoroll"]
+    assert set(map(tuple, keys.values())) == {("gpt", "lstm", "gru")}
+    samples = graph.get(dg.AssetKey("generated_samples")).partitions_def
+    assert isinstance(samples, dg.MultiPartitionsDefinition)
+    assert samples.get_partitions_def_for_dimension("architecture").get_partition_keys() == ["gpt", "lstm", "gru"]
 
 
 def test_what_runs_by_itself():

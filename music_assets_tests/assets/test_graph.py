@@ -154,6 +154,27 @@ def test_recurrent_networks_go_through_the_same_graph(trained: Graph, architectu
     assert trained.latest("generated_samples", f"{architecture}|reel").metadata["samples"].value == 2
 
 
+def test_a_piano_roll_is_trained_on_the_same_shards_and_not_sampled(trained: Graph):
+    network = {"layers": 1, "width": 32, "context": 64}
+    trained.make("checkpoint", partition="pianoroll", config=TINY | {"network": network})
+    made = trained.latest("checkpoint", "pianoroll")
+    for name in ("bits_per_note", "density_expected", "density_found"):
+        value = made.metadata[name].value
+        assert isinstance(value, float)
+        assert value > 0
+    assert made.text("champion_genres") == "jig, reel"
+    assert made.text("decision") == "It is the first champion."
+    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
+        ((run,),) = database.execute(
+            "select run_uuid from tags where key = 'architecture' and value = 'pianoroll'"
+        ).fetchall()
+        metrics = {name for (name,) in database.execute("select key from metrics where run_uuid = ?", (run,))}
+    assert {"valid/bits_per_note", "valid/density_expected", "valid/density_found"} <= metrics
+    artifacts = trained.paths.mlflow / "artifacts" / run / "artifacts"
+    assert (artifacts / "environment").is_dir()
+    assert not (artifacts / "samples").exists()
+
+
 def test_an_empty_drop_folder(graph: Graph):
     assert "There is no MIDI file under" in failure(graph.run("raw_midi"))
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import Repeats, draw, keep_allowed, keep_likeliest, sample
 from music_assets.models.build import build
-from music_assets.models.config import network_config
+from music_assets.models.config import TokenArchitecture, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
 from music_assets.tokens.repeats import NONE, continuations
@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(("reel", "jig"))
 BAR = VOCABULARY.ranges["Bar"].start
 
 
-def untrained(architecture="gpt", context=64):
+def untrained(architecture: TokenArchitecture = "gpt", context=64):
     torch.manual_seed(0)
     sizes = {"layers": 1, "width": 32, "context": context}
     extra = {"heads": 2} if architecture == "gpt" else {"embedding": None}

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from music_assets.models.build import build
-from music_assets.models.config import PRESETS, network_config
+from music_assets.models.config import PRESETS, TOKEN_ARCHITECTURES, network_config, read_config
 from music_assets.models.gpt import attend
-from music_assets.models.network import CapacityExceeded
+from music_assets.models.network import IGNORED, CapacityExceeded
 from music_assets.tokens.repeats import NONE, ORDERS
 
 VOCABULARY_SIZE = 128
@@ -24,7 +24,7 @@ def small(architecture, **overrides):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
     extra = {"embedding": None} if tied and architecture != "gpt" else {}
     network = small(architecture, tied=tied, **extra)
@@ -40,7 +40,7 @@ def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_decoding_agrees_under_autocast(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 16))
@@ -55,7 +55,7 @@ def test_decoding_agrees_under_autocast(architecture):
     torch.testing.assert_close(torch.cat(rest, 1), expected, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_no_token_sees_what_follows_it(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (1, 20))
@@ -96,7 +96,7 @@ def test_a_gpt_makes_use_of_continuations_also_when_it_decodes_in_pieces():
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_no_continuation_is_the_same_as_none_given(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 10))
@@ -115,7 +115,7 @@ def packed():
     return torch.cat(pieces).view(documents.shape), documents, pieces
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_logits_of_each_piece_alone(architecture):
     network = small(architecture)
     ids, documents, pieces = packed()
@@ -124,7 +124,7 @@ def test_a_packed_row_gives_the_logits_of_each_piece_alone(architecture):
     assert not torch.allclose(network(ids).flatten(0, 1), expected, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
     network = small(architecture)
     ids, documents, pieces = packed()
@@ -136,7 +136,7 @@ def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_logits_of_each_piece_under_autocast(architecture):
     network = small(architecture)
     ids, documents, pieces = packed()
@@ -145,7 +145,7 @@ def test_a_packed_row_gives_the_logits_of_each_piece_under_autocast(architecture
         torch.testing.assert_close(network(ids, documents).flatten(0, 1), expected, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_rows_of_one_piece_need_no_documents(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 20))
@@ -164,7 +164,7 @@ def test_attention_on_the_cpu_equals_torchs_own(seen, t):
     torch.testing.assert_close(fast.float(), expected, rtol=0.03, atol=0.03)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_it_learns_a_few_rows_by_heart(architecture):
     network = small(architecture, width=64).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
@@ -193,6 +193,9 @@ def test_an_untrained_gpt_is_undecided():
         ("gru", "tiny", 1.5e6, 4e6),
         ("lstm", "small", 10e6, 25e6),
         ("lstm", "base", 35e6, 65e6),
+        ("pianoroll", "tiny", 0.9e6, 1.2e6),
+        ("pianoroll", "small", 3e6, 4e6),
+        ("pianoroll", "base", 20e6, 25e6),
     ],
 )
 def test_presets_have_the_size_they_promise(architecture, preset, low, high):
@@ -209,8 +212,33 @@ def test_presets_have_the_size_they_promise(architecture, preset, low, high):
         (("gpt", "tiny", {"width": 100, "heads": 3}), "choose a multiple of 6"),
         (("gpt", "tiny", {"embedding": 64}), "applies to lstm and gru only"),
         (("lstm", "tiny", {"tied": True, "embedding": 64}), "tied weights need"),
+        (("pianoroll", "tiny", {"heads": 2}), "heads"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, sentence):
     with pytest.raises((ValueError, ValidationError), match=sentence):
         network_config(*arguments)
+
+
+@pytest.mark.parametrize("architecture", PRESETS)
+def test_every_preset_is_read_back_as_it_was_written(architecture):
+    for preset in PRESETS[architecture].values():
+        again = read_config(preset.model_dump_json())
+        assert (type(again), again) == (type(preset), preset)
+
+
+def test_the_loss_counts_what_it_scores():
+    network = small("gpt")
+    ids, documents, _ = packed()
+    targets = ids.roll(-1, 1)
+    targets[:, 10:13] = IGNORED
+    nats, scored = network.loss(ids, targets, documents)
+    chances = network(ids, documents).log_softmax(-1)
+    expected = -sum(
+        chances[row, place, targets[row, place]]
+        for row in range(len(ids))
+        for place in range(ids.shape[1])
+        if not 10 <= place < 13
+    )
+    assert scored == len(ids) * (ids.shape[1] - 3)
+    torch.testing.assert_close(nats, expected)

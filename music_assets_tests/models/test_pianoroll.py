@@ -3,17 +3,12 @@ import math
 import pytest
 import torch
 
-from music_assets.models.pianoroll import (
-    PLANES,
-    PianoRoll,
-    PianoRollConfig,
-    density,
-    expected_density,
-    nats,
-)
+from music_assets.models.build import build
+from music_assets.models.config import network_config, read_config
+from music_assets.models.pianoroll import PLANES, PianoRoll, density, expected_density, nats
 from music_assets.tokens.pianoroll import KEYS
 
-SMALL = PianoRollConfig.model_validate({"width": 24, "context": 32})
+SMALL = network_config("pianoroll", "small", {"width": 24, "context": 32})
 
 
 def small(**other):
@@ -78,6 +73,15 @@ def test_a_weight_on_what_sounds_leaves_the_chances_true():
     assert weighted > plain
 
 
+def test_the_loss_is_the_weighted_one_of_the_scored_steps():
+    network, planes, genres = small(positive_weight=3.0), rolls(3, 12), torch.tensor([0, 1, 2])
+    scored = torch.arange(11) < torch.tensor([[11], [4], [0]])
+    summed, count = network.loss(planes[:, :-1], planes[:, 1:], scored, genres)
+    each = nats(network(planes[:, :-1], genres), planes[:, 1:], 3.0)
+    assert count == 15
+    torch.testing.assert_close(summed, each[0].sum() + each[1, :4].sum())
+
+
 def test_density_counts_the_keys_that_sound():
     planes = rolls(2, 6)
     torch.testing.assert_close(density(planes), (planes[..., :KEYS] | planes[..., KEYS:]).sum(-1).float())
@@ -102,7 +106,7 @@ def test_it_learns_a_few_rolls_by_heart():
 
 
 def test_an_untrained_network_expects_few_keys_and_the_preset_its_size():
-    network = PianoRoll(PianoRollConfig.model_validate({}))
+    network = build(network_config("pianoroll", "small"), 704)
     logits = network.eval()(torch.zeros(1, 3, PLANES))
     assert expected_density(logits).max().item() == pytest.approx(KEYS * (1 - (1 - 1 / (1 + math.exp(4))) ** 2))
     assert 3e6 < network.parameter_count < 4e6
@@ -112,6 +116,6 @@ def test_an_untrained_network_expects_few_keys_and_the_preset_its_size():
 
 def test_a_network_is_its_configuration_and_its_weights():
     network, planes = small(), rolls(1, 8)
-    again = PianoRoll(PianoRollConfig.model_validate_json(network.config.model_dump_json()))
+    again = build(read_config(network.config.model_dump_json()), 704)
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again.eval()(planes), network(planes))

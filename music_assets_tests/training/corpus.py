@@ -30,7 +30,16 @@ def shards(pieces: int = 12, bars: int = 8, transpositions: tuple[str, ...] = ("
 
 
 def small_config(**other) -> TrainingConfig:
-    """A network that takes milliseconds a step."""
-    network = {"layers": 1, "width": 32, "heads": 2, "context": 64} | other.pop("network", {})
+    """A network over tokens that takes milliseconds a step."""
+    return _config({"heads": 2} | other.pop("network", {}), other)
+
+
+def small_roll_config(**other) -> TrainingConfig:
+    """A network over piano rolls that takes milliseconds a step."""
+    return _config(other.pop("network", {}), other)
+
+
+def _config(network, other) -> TrainingConfig:
+    network = {"layers": 1, "width": 32, "context": 64} | network
     defaults = {"minutes": None, "tokens": 4 * 64 * 12, "batch_size": 4, "report_every": 1, "validations": 2}
     return TrainingConfig(**({"network": network} | defaults | other))

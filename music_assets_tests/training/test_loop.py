@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from music_assets.models.config import PRESETS
+from music_assets.models.config import TOKEN_ARCHITECTURES
 from music_assets.paths import DiskFull
 from music_assets.tokens.vocabulary import Vocabulary, VocabularyMismatch
 from music_assets.training import compilation, loop
@@ -50,7 +50,7 @@ def weights(result):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, architecture, optimizer):
     network = {"heads": 1, "layers": 2, "dropout": 0.2}
     config = small_config(network=network, optimizer=optimizer, save_minutes=1e-9)

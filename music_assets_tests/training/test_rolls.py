@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from music_assets.models.pianoroll import NO_GENRE
 from music_assets.tokens import pianoroll, remi
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training import rolls
 from music_assets.training.batches import NoTrainingData
-from music_assets.training.rolls import RollBatches, window
+from music_assets.training.rolls import RollBatches, whole, window
 from music_assets_tests.tokens.scores import scores
 from music_assets_tests.training.corpus import shards
 
@@ -39,6 +40,21 @@ def test_a_window_is_part_of_the_whole_roll(score, data):
         part, remaining = window(document, bar, steps)
         assert remaining == starts[-1] - starts[bar]
         np.testing.assert_array_equal(part, roll[starts[bar] : starts[bar] + steps + 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores(), st.integers(1, 5))
+def test_a_whole_roll_lasts_to_the_end_of_the_last_bar(score, bars_at_once):
+    document = remi.encode(score)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rolls, "_BARS_AT_ONCE", bars_at_once)
+        found = whole(document)
+    if not len(document):
+        assert found.shape == (1, pianoroll.KEYS)
+        return
+    roll, starts = whole_roll(document, 0)
+    np.testing.assert_array_equal(found, roll[: starts[-1] + 1])
+    assert not found[0].any()
 
 
 def test_rows_are_windows_of_training_pieces():

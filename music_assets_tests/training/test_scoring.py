@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from music_assets.models.build import build
-from music_assets.models.config import PRESETS, network_config
+from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
 from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training import scoring
@@ -53,7 +53,7 @@ def one_window_a_token(model, document, genre):
 
 
 @pytest.mark.parametrize("genre", [None, "reel"])
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_scores_equal_a_window_a_token(architecture, genre):
     model = network(architecture).eval()
     pieces = documents(0, 1, 5, 13, 14, 15, 16, 17, 40, 65)

@@ -19,7 +19,7 @@ from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.runs import champion, read_facts
 from music_assets.training.tracking import CHAMPION, Tracking, TrackingUnreachable, tracking_uri
 from music_assets.training.validation import Score, validation_set
-from music_assets_tests.training.corpus import shards, small_config
+from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
 # MLflow asks SQLAlchemy 2.1 for a strategy that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -304,3 +304,20 @@ def test_a_registered_model_has_its_card_and_its_environment(paths, tmp_path):
     assert "[MLflow run](http://mlflow/#/experiments/1/runs/2)" in card
     packages = paths.mlflow / "artifacts" / run.id / "artifacts" / "environment" / "requirements.txt"
     assert f"torch=={torch.__version__}" in packages.read_text().splitlines()
+
+
+def test_a_piano_roll_has_its_density_and_says_what_its_bits_are(paths):
+    tracking = Tracking(paths)
+    with tracking.run("pianoroll") as run:
+        result = train(
+            "pianoroll", small_roll_config(), shards(), paths.checkpoints("pianoroll") / "one", report=run.report
+        )
+        decision = challenge(paths.checkpoints("pianoroll"), result.best, result.validation)
+        version = run.register(result.best, decision)
+    metrics = tracking.client.get_run(run.id).data.metrics
+    assert metrics["valid/density_found"] == pytest.approx(result.facts.measures["density_found"])
+    assert metrics["valid/density_expected"] > 0
+    card = tracking.client.get_model_version("music-assets-pianoroll", str(version)).description
+    assert card is not None
+    assert "bits per note of the roll, which compare with those of other piano rolls alone" in card
+    assert "3,072 training roll steps" in card
