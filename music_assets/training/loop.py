@@ -60,7 +60,7 @@ class TrainingProgress:
     def line(self) -> str:
         """For people who watch."""
         line = (
-            f"{self.fraction:4.0%}  {self.tokens:,} {self.unit}, {self.tokens_per_second:,.0f} a second, "
+            f"{min(self.fraction, 1):4.0%}  {self.tokens:,} {self.unit}, {self.tokens_per_second:,.0f} a second, "
             f"loss {self.loss:.3f}"
         )
         return line + (f", validation {self.score.bits_per_note:.3f} bits per note" if self.score else "")
