@@ -28,6 +28,7 @@ from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.memory import kept_memory
 from music_assets.training.optimizer import rate
 from music_assets.training.precision import autocast, choose_device
+from music_assets.training.rolls import build_batches
 from music_assets.training.validation import validate, validation_set
 
 STEPS, ROUNDS = 8, 9
@@ -111,19 +112,8 @@ class PlainTraining:
             betas=(0.9, 0.95),
             fused=True,
         )
-        self.batches = Batches(
-            pieces,
-            self.vocabulary,
-            batch_size=BATCH,
-            length=config.context,
-            genre_temperature=2.0,
-            original_share=0.5,
-            genre_dropout=0.0,
-            control_share=0.0,
-            control_dropout=0.0,
-            infill_share=0.0,
-            seed=seed,
-        )
+        plainly = TrainingConfig(genre_dropout=0, control_share=0, infill_share=0, seed=seed)
+        self.batches = cast(Batches, build_batches(config, plainly, pieces, self.vocabulary))
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
         drawn = self.batches(n)

@@ -13,10 +13,8 @@ from torch import Tensor
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.network import Network, State
 from music_assets.tokens.grammar import Array, Grammar
-from music_assets.tokens.repeats import NONE, ORDERS
+from music_assets.tokens.repeats import FACTOR, NONE, ORDERS
 from music_assets.tokens.vocabulary import Vocabulary
-
-_FACTOR = 6364136223846793005  # Knuth's
 
 Ending = Literal["eos", "bars", "tokens"]
 
@@ -130,7 +128,7 @@ class Repeats:
         self.found = torch.full((rows, capacity, len(ORDERS)), NONE, device=device)
         self._ids = torch.zeros((rows, capacity), dtype=torch.long, device=device)
         self._keys = torch.zeros((len(ORDERS), rows, capacity), dtype=torch.long, device=device)
-        self._factors = torch.tensor([pow(_FACTOR, i, 1 << 62) for i in range(ORDERS[-1])], device=device)
+        self._factors = torch.tensor([pow(FACTOR, i, 1 << 62) for i in range(ORDERS[-1])], device=device)
 
     def append(self, ids: Tensor) -> None:
         """One id more for each row [B]."""

@@ -16,7 +16,8 @@ NONE = Vocabulary().pad
 ORDERS = (4, 8, 16, 32)
 """How many ids must be the same: about one note to eight. Each is twice the one before."""
 
-_FACTOR = np.int64(6364136223846793005)  # Knuth's, for hashes modulo 2**64
+FACTOR = 6364136223846793005
+"""Knuth's, for hashes of runs of ids modulo 2**64."""
 
 
 def continuations(ids: np.ndarray, first: int = 0) -> np.ndarray:
@@ -38,7 +39,7 @@ def continuations(ids: np.ndarray, first: int = 0) -> np.ndarray:
 
 def _keys(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Every order with the hashes of all runs of so many ids, int64[n - order + 1]; empty where there are fewer ids."""
-    keys, length, factor = ids + 1, 1, _FACTOR
+    keys, length, factor = ids + 1, 1, np.int64(FACTOR)
     while length < ORDERS[-1]:
         keys = keys[:-length] * factor + keys[length:] if len(keys) > length else keys[:0]
         length, factor = 2 * length, factor * factor

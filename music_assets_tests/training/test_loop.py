@@ -28,21 +28,9 @@ from music_assets.training.runs import CheckpointError, RunLocked, locked
 from music_assets.training.validation import validate, validation_set
 from music_assets_tests import disks
 from music_assets_tests.training.corpus import shards, small_config
+from music_assets_tests.training.stopping import Stopped, until
 
 DROPOUT = {"network": {"dropout": 0.2}}
-
-
-class Stopped(Exception):
-    pass
-
-
-def until(step, seen):
-    def report(progress):
-        seen.append((progress.step, progress.loss))
-        if progress.step == step:
-            raise Stopped
-
-    return report
 
 
 def weights(result):

@@ -22,13 +22,10 @@ from music_assets.training.runs import CheckpointError
 from music_assets.training.scoring import roll_scores
 from music_assets.training.validation import validate, validation_set
 from music_assets_tests.training.corpus import shards, small_roll_config
+from music_assets_tests.training.stopping import Stopped, until
 
 VOCABULARY = Vocabulary(("reel", "waltz"))
 KEYS = pianoroll.KEYS
-
-
-class Stopped(Exception):
-    pass
 
 
 @pytest.fixture
@@ -134,15 +131,6 @@ def test_the_other_pieces_do_not_matter_and_an_unknown_genre_is_an_error(full_pr
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, optimizer):
     config = small_roll_config(network={"layers": 2, "dropout": 0.2}, optimizer=optimizer, save_minutes=1e-9)
     whole_run, parts = [], []
-
-    def until(step, seen):
-        def report(progress):
-            seen.append((progress.step, progress.loss))
-            if progress.step == step:
-                raise Stopped
-
-        return report
-
     expected = train("pianoroll", config, shards(), tmp_path / "whole", report=until(None, whole_run))
     for step in (1, 5, 7):
         with pytest.raises(Stopped):
