@@ -26,7 +26,7 @@ def test_muon_moves_as_pytorchs_own():
         optimizer.step()
         other.step()
     for a, b, start in zip(ours, theirs, matrices(), strict=True):
-        assert (a - b).norm() < 0.02 * (b - start).norm()  # bfloat16 rounds
+        assert (a - b).norm() < 0.03 * (b - start).norm()  # both round to bfloat16, in another order
 
 
 def test_orthogonal_brings_singular_values_near_one():
