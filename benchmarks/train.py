@@ -1,15 +1,16 @@
 """Training the tiny GPT by the real loop, against a plain GPT in nanoGPT's manner; both in bfloat16 where that is fast.
 
 Without options: the speed of both on the same batches. With ``--data DIR --minutes N``, also the bits per note of
-held-out pieces after so many minutes of training each, ``--seeds N`` times.
+held-out pieces after so many minutes of training each, with each of ``--seeds 0,1,2``.
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ from music_assets.training.optimizer import rate
 from music_assets.training.precision import autocast, choose_device
 from music_assets.training.rolls import build_batches
 from music_assets.training.validation import validate, validation_set
+
+N = TypeVar("N", int, float)
 
 STEPS, ROUNDS = 8, 9
 BATCH = TrainingConfig.model_fields["batch_size"].default
@@ -88,8 +91,8 @@ class PlainBlock(nn.Module):
 
 def inner_width(config: NetworkConfig, vocabulary_size: int, weights: int) -> int:
     """Of the plain GPT's feed-forward layers, so that it has about as many weights as another network."""
-    bare = sum(parameter.numel() for parameter in Plain(config, vocabulary_size, 0).parameters())
-    return round((weights - bare) / (2 * config.width + 1) / config.layers)
+    one, two = (sum(p.numel() for p in Plain(config, vocabulary_size, inner).parameters()) for inner in (1, 2))
+    return 1 + round((weights - one) / (two - one))
 
 
 class PlainTraining:
@@ -143,17 +146,19 @@ def speed(pieces: list[Shard]) -> list[Result]:
     config = network_config("gpt", "tiny")
     equal = equally_large(config, pieces)
     plain = {
-        "as many weights": PlainTraining(config, pieces, 2e-3, equal),
-        "as many weights, compiled": PlainTraining(config, pieces, 2e-3, equal, compiled=True),
-        "as wide, compiled": PlainTraining(config, pieces, 2e-3, 4 * config.width, compiled=True),
+        "as many weights": PlainTraining(config, pieces, 1e-3, equal),
+        "as many weights, compiled": PlainTraining(config, pieces, 1e-3, equal, compiled=True),
+        "as wide, compiled": PlainTraining(config, pieces, 1e-3, 4 * config.width, compiled=True),
     }
     round_tokens = STEPS * BATCH * config.context
     ours: list[float] = []
+    waited: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in plain}
 
     def baseline(progress: TrainingProgress) -> None:
         """A round of ours has just ended; now one of each of theirs, with the same memory settings."""
         ours.append(progress.tokens_per_second)
+        waited.append(progress.waited)
         for name, training in plain.items():
             drawn = [training.draw(progress.step + n) for n in range(STEPS)]
             began = time.perf_counter()
@@ -167,6 +172,7 @@ def speed(pieces: list[Shard]) -> list[Result]:
     )
     with tempfile.TemporaryDirectory() as folder:
         made = train("gpt", settings, pieces, Path(folder) / "run", report=baseline)
+    print(f"waiting for batches: {statistics.median(waited[1:]):.2%} of the time", file=sys.stderr)
     value = statistics.median(ours[1:])
     results = []
     for name, training in plain.items():
@@ -187,12 +193,12 @@ def speed(pieces: list[Shard]) -> list[Result]:
     return results
 
 
-def after_minutes(pieces: list[Shard], minutes: float, seeds: int, peaks: list[float]) -> None:
+def after_minutes(pieces: list[Shard], minutes: float, seeds: list[int], peaks: list[float]) -> None:
     """A table of bits per note of the same held-out pieces; the plain GPT with each of some peak learning rates."""
     config = network_config("gpt", "tiny")
     held_out = validation_set(pieces, 60_000)
     print("| model | seed | training tokens | bits per note |\n|---|---|---|---|")
-    for seed in range(seeds):
+    for seed in seeds:
         settings = TrainingConfig(minutes=minutes, validations=1, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             made = train("gpt", settings, pieces, Path(folder) / "run")
@@ -213,18 +219,22 @@ def after_minutes(pieces: list[Shard], minutes: float, seeds: int, peaks: list[f
             print(f"| plain GPT, rate {peak:g} | {seed} | {tokens:,} | {score.bits_per_note:.3f} |", flush=True)
 
 
+def numbers(text: str, kind: type[N]) -> list[N]:
+    return [kind(part) for part in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print results as JSON lines only")
     parser.add_argument("--data", type=Path, help="a data folder with token shards; without it, tunes are written")
     parser.add_argument("--minutes", type=float, help="also train so long, and score held-out pieces")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--peaks", default="0.002", help="peak learning rates of the plain GPT, by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="by commas")
+    parser.add_argument("--peaks", default="0.001", help="peak learning rates of the plain GPT, by commas")
     chosen = parser.parse_args()
     pieces = read_pieces(chosen.data)
     show(speed(pieces), chosen.json)
     if chosen.minutes:
-        after_minutes(pieces, chosen.minutes, chosen.seeds, [float(peak) for peak in chosen.peaks.split(",")])
+        after_minutes(pieces, chosen.minutes, numbers(chosen.seeds, int), numbers(chosen.peaks, float))
 
 
 if __name__ == "__main__":

@@ -185,13 +185,14 @@ def compare(
         str, typer.Option(help="What to compare, separated by commas.")
     ] = "gpt,lstm,gru,pianoroll",
     preset: Preset = None,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0)] = 0,
 ) -> None:
     """Train several architectures for the same time on the same pieces, and print one table."""
     from music_assets.pipeline import run_comparison
 
     os.environ.setdefault("DAGSTER_HOME", str(_project()))
     names = [name.strip() for name in architectures.split(",") if name.strip()]
-    table = run_comparison(names, preset, minutes)
+    table = run_comparison(names, preset, minutes, seed)
     typer.echo(f"\n{table}\nkept in {DataPaths.from_environment().comparison}")
 
 

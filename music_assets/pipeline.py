@@ -87,7 +87,7 @@ def run_index(*assets: str) -> None:
         _index(instance, *assets)
 
 
-def run_comparison(architectures: Sequence[str], preset: str | None, minutes: float) -> str:
+def run_comparison(architectures: Sequence[str], preset: str | None, minutes: float, seed: int) -> str:
     """Train each architecture for the same minutes on the same shards, as runs that the Dagster UI shows; returns the
     table in Markdown, which is also ``data/evaluation/comparison.md`` and, for programs, ``comparison.json``.
 
@@ -110,7 +110,7 @@ def run_comparison(architectures: Sequence[str], preset: str | None, minutes: fl
         bring_shards_up_to_date(instance)
         trained = []
         for architecture in architectures:
-            settings = {"minutes": minutes, "preset": preset or "tiny"}
+            settings = {"minutes": minutes, "preset": preset or "tiny", "seed": seed}
             step("checkpoint", partition=architecture, config={"checkpoint": settings})
             made = latest(instance, checkpoint.key, architecture)
             assert made is not None

@@ -9,8 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.likelihood import interval, likelihood, ngram_nats, train_ngram
-from music_assets.evaluation.ngram import CachedNGram
+from music_assets.evaluation.likelihood import interval, likelihood, ngram_name, ngram_nats, train_baseline
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.models.config import unit
 from music_assets.models.pianoroll import PianoRoll
@@ -22,10 +21,6 @@ from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
 N = TypeVar("N")  # a network
 S = TypeVar("S")  # what a piece is given as its score
 
-NGRAM_ORDER = 5
-_CACHE_ORDERS = (4, 6, 8)
-_CACHE_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 0.95)
-_CHOOSING_PIECES = 60  # validation pieces that the cache's order and weight are chosen on
 ROLL_REMARK = (
     "A piano roll has one instrument, no velocities, 16th notes and 88 keys: its bits per note of the roll do not "
     "compare with bits per note."
@@ -60,11 +55,11 @@ def compare_architectures(
     training, validation, held_out = (real_pieces(shards, split) for split in ("train", "valid", "test"))
     rows = [_row(checkpoint, speed, held_out, config) for checkpoint, speed in trained]
     vocabulary = trained[0][0].vocabulary if trained else Vocabulary(tuple(sorted({piece.genre for piece in training})))
-    model, tokens = cached_ngram(vocabulary, training, validation, config)
+    model, share = train_baseline(vocabulary, training, validation, config)
     found = likelihood("", "all", held_out, ngram_nats(model, vocabulary, held_out), vocabulary, config)
     rows.append(
         Row(
-            model=f"{NGRAM_ORDER}-gram with cache",
+            model=ngram_name(model),
             bits_per_note=found.bits_per_note,
             bits_per_roll_note=None,
             low=found.low,
@@ -73,7 +68,7 @@ def compare_architectures(
             tokens_per_second=None,
             parameters=None,
             minutes=None,
-            tokens=tokens,
+            tokens=round(share * sum(len(piece.ids) for piece in training)),
         )
     )
     return sorted(rows, key=lambda row: (row.bits_per_note is None, row.bits_per_note, row.bits_per_roll_note))
@@ -134,17 +129,6 @@ def _scored(
         ordered += pieces
         scores += score(network, vocabulary, [piece.ids for piece in pieces], known)
     return ordered, scores
-
-
-def cached_ngram(
-    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], config: EvaluationConfig
-) -> tuple[CachedNGram, int]:
-    """The n-gram whose cache needs the fewest bits on validation pieces, and the training tokens that it counted."""
-    fixed, share = train_ngram(vocabulary, training, [], config.model_copy(update={"ngram_order": NGRAM_ORDER}))
-    some = validation[:_CHOOSING_PIECES]
-    models = [CachedNGram(fixed, order, weight) for order in _CACHE_ORDERS for weight in _CACHE_WEIGHTS]
-    best = min(models, key=lambda model: sum(nats.sum() for nats in ngram_nats(model, vocabulary, some)))
-    return best, round(share * sum(len(piece.ids) for piece in training))
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -43,7 +43,7 @@ class NGram:
             hits = counts.of_pairs(_pair(context, stream.tokens))
             known = seen > 0
             probability[known] = (hits + distinct * probability)[known] / (seen + distinct)[known]
-        return np.split(-np.log(probability), stream.starts[1:])
+        return np.split(-np.log(probability), stream.starts[1:])[: len(sequences)]  # also where there are none
 
 
 class CachedNGram:

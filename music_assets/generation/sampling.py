@@ -1,6 +1,6 @@
 """Drawing token sequences from a network: batched, with a key/value cache, masked by the grammar."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.network import Network, State
 from music_assets.tokens.grammar import Array, Grammar
-from music_assets.tokens.repeats import FACTOR, NONE, ORDERS
+from music_assets.tokens.repeats import FACTOR, NONE
 from music_assets.tokens.vocabulary import Vocabulary
 
 Ending = Literal["eos", "bars", "tokens"]
@@ -85,7 +85,7 @@ def sample(
     finished = torch.zeros(config.count, dtype=torch.bool, device=device)
     full = torch.zeros_like(finished)  # ended by the limit of bars
 
-    repeats = Repeats(config.count, config.max_tokens, device)
+    repeats = Repeats(config.count, config.max_tokens, network.config.orders, device)
     automaton = grammar.initial_state(config.count)
     logits, state = _prefill(network, prompt)
     length = 0
@@ -123,18 +123,19 @@ def sample(
 class Repeats:
     """The :func:`music_assets.tokens.repeats.continuations` of rows that grow, on their device."""
 
-    def __init__(self, rows: int, capacity: int, device: torch.device) -> None:
+    def __init__(self, rows: int, capacity: int, orders: Sequence[int], device: torch.device) -> None:
+        self.orders = orders
         self.length = 0
-        self.found = torch.full((rows, capacity, len(ORDERS)), NONE, device=device)
+        self.found = torch.full((rows, capacity, len(orders)), NONE, device=device)
         self._ids = torch.zeros((rows, capacity), dtype=torch.long, device=device)
-        self._keys = torch.zeros((len(ORDERS), rows, capacity), dtype=torch.long, device=device)
-        self._factors = torch.tensor([pow(FACTOR, i, 1 << 62) for i in range(ORDERS[-1])], device=device)
+        self._keys = torch.zeros((len(orders), rows, capacity), dtype=torch.long, device=device)
+        self._factors = torch.tensor([pow(FACTOR, i, 1 << 62) for i in range(max(orders, default=0))], device=device)
 
     def append(self, ids: Tensor) -> None:
         """One id more for each row [B]."""
         self._ids[:, self.length] = ids
         self.length += 1
-        for column, order in enumerate(ORDERS):
+        for column, order in enumerate(self.orders):
             places = self.length - order  # at which as many ids stood before
             if places < 0:
                 return

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self, get_args, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from music_assets.tokens.repeats import ORDERS
+
 TokenArchitecture = Literal["gpt", "lstm", "gru"]
 TOKEN_ARCHITECTURES: tuple[TokenArchitecture, ...] = get_args(TokenArchitecture)
 """Those that read and write tokens; `pianoroll` reads and writes steps of a piano roll."""
@@ -30,6 +32,11 @@ class NetworkConfig(_Shape):
     )
     context: int = Field(512, ge=8, description="Tokens that the network is trained to look at, prompt included")
     tied: bool = Field(False, description="Whether input embedding and output layer share their weights")
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """Of the repeats that the network is told of, :mod:`music_assets.tokens.repeats`."""
+        return ORDERS if self.architecture == "gpt" else ()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
 from music_assets.models.network import CapacityExceeded, Network, State
-from music_assets.tokens.repeats import NONE, ORDERS
+from music_assets.tokens.repeats import NONE
 
 
 class GPT(Network):
     def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
         super().__init__(config, vocab_size)
         self.embedding = nn.Embedding(vocab_size, config.width)
-        self.continued = nn.Embedding(len(ORDERS) * vocab_size, config.width)
+        self.continued = nn.Embedding(len(config.orders) * vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         cos, sin = rotation(config.context, config.width // config.heads)
@@ -56,7 +56,7 @@ class GPT(Network):
     def _embedded(self, ids: Tensor, continued: Tensor | None) -> Tensor:
         x = self.embedding(ids)
         if continued is not None:
-            tables = self.vocab_size * torch.arange(len(ORDERS), device=self.device)
+            tables = self.vocab_size * torch.arange(len(self.config.orders), device=self.device)
             rows = torch.where(continued == NONE, NONE, continued + tables).flatten(0, 1)  # [B * T, orders]
             # Its gradient takes a tenth of the time of an embedding's under torch.compile.
             bags = F.embedding_bag(rows, self.continued.weight, mode="sum", padding_idx=NONE)

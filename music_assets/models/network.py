@@ -95,8 +95,8 @@ class Network(Model[NetworkConfig]):
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
         those of each piece alone in a row. Without it a row is one piece.
 
-        ``continued`` int64[B, T, 4] are the ids' :func:`music_assets.tokens.repeats.continuations`, which a network may
-        make use of or not; without it there are none.
+        ``continued`` int64[B, T, orders] are the ids' :func:`music_assets.tokens.repeats.continuations` of the
+        configuration's orders; without it there are none.
         """
 
     def loss(

@@ -5,7 +5,7 @@ A network is told, for each id, which id came next after the latest earlier plac
 ids. It costs no attention, so a repeat is seen however long ago the original was. Compressors call this a match model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,16 +20,16 @@ FACTOR = 6364136223846793005
 """Knuth's, for hashes of runs of ids modulo 2**64."""
 
 
-def continuations(ids: np.ndarray, first: int = 0) -> np.ndarray:
-    """What followed the latest earlier occurrence of the last ids, int64[n - first, 4], of ids [n] from ``first`` on.
+def continuations(ids: np.ndarray, first: int = 0, orders: Sequence[int] = ORDERS) -> np.ndarray:
+    """What followed the latest earlier occurrence of the last ids, int64[n - first, orders], of ids [n] from ``first``.
 
-    NONE where the last 4, 8, 16 or 32 ids have not stood together before. The id at a place itself is one of the last
+    NONE where as many ids as an order says have not stood together before. The id at a place itself is one of the last
     ids; what comes after it is not looked at.
     """
     ids = np.asarray(ids, dtype=np.int64)
-    found = np.full((len(ids) - first, len(ORDERS)), NONE, dtype=np.int64)
+    found = np.full((len(ids) - first, len(orders)), NONE, dtype=np.int64)
     with np.errstate(over="ignore"):
-        for column, (order, keys) in enumerate(_keys(ids)):
+        for column, (order, keys) in enumerate(_keys(ids, orders)):
             begin = max(first - order + 1, 0)  # keys[i] is of ids[i : i + order], which end at i + order - 1
             last = _last_equal(keys, begin)
             places = np.arange(begin, len(keys))[last >= 0]
@@ -37,13 +37,13 @@ def continuations(ids: np.ndarray, first: int = 0) -> np.ndarray:
     return found
 
 
-def _keys(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _keys(ids: np.ndarray, orders: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Every order with the hashes of all runs of so many ids, int64[n - order + 1]; empty where there are fewer ids."""
     keys, length, factor = ids + 1, 1, np.int64(FACTOR)
-    while length < ORDERS[-1]:
+    while length < max(orders, default=0):
         keys = keys[:-length] * factor + keys[length:] if len(keys) > length else keys[:0]
         length, factor = 2 * length, factor * factor
-        if length in ORDERS:
+        if length in orders:
             yield length, keys
 
 

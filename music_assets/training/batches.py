@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.models.network import IGNORED
-from music_assets.tokens.repeats import NONE, ORDERS, continuations
+from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 from music_assets.training import infill
@@ -19,7 +19,7 @@ class NoTrainingData(ValueError):
 
 
 class Batch(NamedTuple):
-    """Rows to learn from; int64[B, T] each, but ``continued`` int64[B, T, 4]."""
+    """Rows to learn from; int64[B, T] each, but ``continued`` int64[B, T, orders]."""
 
     ids: np.ndarray
     targets: np.ndarray  # the id that follows, or ``IGNORED``
@@ -93,6 +93,7 @@ class Batches:
         *,
         batch_size: int,
         length: int,
+        orders: Sequence[int] = (),
         genre_temperature: float = 1.0,
         original_share: float = 0.5,
         genre_dropout: float = 0.0,
@@ -101,7 +102,8 @@ class Batches:
         infill_share: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """``length`` is the number of tokens in a row; the other fields are those of ``TrainingConfig``.
+        """``length`` is the number of tokens in a row, ``orders`` are those of the repeats to tell of; the other fields
+        are those of ``TrainingConfig``.
 
         Raises:
             NoTrainingData: no shard holds a training piece.
@@ -109,6 +111,7 @@ class Batches:
         self.vocabulary = vocabulary
         self.batch_size = batch_size
         self.length = length
+        self.orders = orders
         self.genre_dropout = genre_dropout
         self.control_share = control_share
         self.control_dropout = control_dropout
@@ -132,7 +135,7 @@ class Batches:
         """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
         count = len(range(rank, self.batch_size, world))
         ids, documents = np.empty((2, count, self.length + 1), dtype=np.int64)
-        continued = np.full((count, self.length + 1, len(ORDERS)), NONE, dtype=np.int64)
+        continued = np.full((count, self.length + 1, len(self.orders)), NONE, dtype=np.int64)
         for index in range(count):
             self._fill(
                 ids[index],
@@ -146,7 +149,7 @@ class Batches:
         return Batch(ids[:, :-1], targets, documents[:, :-1], continued[:, :-1])
 
     def _fill(self, ids: np.ndarray, documents: np.ndarray, continued: np.ndarray, random: np.random.Generator) -> None:
-        """One row, int64[length + 1] and for ``continued`` [length + 1, 4]; the additional id is the last target."""
+        """One row, int64[length + 1], ``continued`` [length + 1, orders]; the additional id is the last target."""
         filled = number = 0
         while filled < len(ids):
             start = filled
@@ -155,7 +158,8 @@ class Batches:
             filled = min(start + len(prompt) + len(part), len(ids))
             ids[start:filled] = np.concatenate([prompt, part])[: filled - start]
             if len(part):
-                continued[filled - len(part) : filled] = continuations(np.concatenate([before, part]), len(before))
+                whole = np.concatenate([before, part])
+                continued[filled - len(part) : filled] = continuations(whole, len(before), self.orders)
             documents[start:filled] = number
             number += 1
 

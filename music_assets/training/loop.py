@@ -53,7 +53,8 @@ class TrainingProgress:
     loss: float  # nats per token, mean since the last point; of a piano roll, weighted
     learning_rate: float
     gradient_norm: float  # before clipping
-    tokens_per_second: float  # since the run was started or resumed, validation included
+    tokens_per_second: float  # since the last point, or the validation after it
+    waited: float  # share of that time spent waiting for batches to be drawn
     score: Score | None  # where the network was validated at this step
     unit: str = "tokens"  # what a token is called
 
@@ -201,6 +202,7 @@ class _Trainer:
         self._resume()
         self.started = time.perf_counter() - self.position.seconds
         self.reported = (self.position.tokens, time.perf_counter())
+        self.waited = 0.0  # seconds since then
 
     def train(self) -> TrainingResult:
         at, config = self.position, self.config
@@ -252,7 +254,9 @@ class _Trainer:
         at, config = self.position, self.config
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for part in range(config.accumulate):
+            asked = time.perf_counter()
             drawn = self.loader(at.step * config.accumulate + part)
+            self.waited += time.perf_counter() - asked
             batch = [tensor.to(self.device, non_blocking=True) for tensor in drawn]
             with autocast(self.device, config.precision):
                 summed, count = self.loss(*batch)
@@ -296,7 +300,7 @@ class _Trainer:
         self.loss_sum.zero_()
         at.loss_count = 0
         tokens, moment = self.reported
-        speed = (at.tokens - tokens) / (time.perf_counter() - moment)
+        elapsed = time.perf_counter() - moment
         with self._averaged() if due else nullcontext():
             score = self._validate() if due else None
             progress = TrainingProgress(
@@ -307,7 +311,8 @@ class _Trainer:
                 loss=at.last_loss,
                 learning_rate=learning_rate,
                 gradient_norm=float(gradient_norm),
-                tokens_per_second=speed,
+                tokens_per_second=(at.tokens - tokens) / elapsed,
+                waited=self.waited / elapsed,
                 score=score,
                 unit=unit(self.network.config.architecture),
             )
@@ -320,6 +325,7 @@ class _Trainer:
         if due:
             self._agree()
         self.reported = (at.tokens, time.perf_counter())
+        self.waited = 0.0
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -102,6 +102,7 @@ def build_batches(
         shards,
         vocabulary,
         **common,
+        orders=shape.orders,
         control_share=config.control_share,
         control_dropout=config.control_dropout,
         infill_share=config.infill_share,

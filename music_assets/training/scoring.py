@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from music_assets.models import pianoroll
+from music_assets.models.config import NetworkConfig
 from music_assets.models.network import Network
 from music_assets.models.pianoroll import PianoRoll
 from music_assets.tokens.pianoroll import KEYS, planes
-from music_assets.tokens.repeats import NONE, ORDERS, continuations
+from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.precision import autocast
 from music_assets.training.rolls import count_steps, genre_number, whole
@@ -27,7 +28,7 @@ T = TypeVar("T")
 class _Window(NamedTuple):
     document: int
     ids: np.ndarray  # int64[t], prompt included
-    continued: np.ndarray  # int64[t, 4], of the ids
+    continued: np.ndarray  # int64[t, orders], of the ids
     targets: np.ndarray  # int64[n], the scored ones: what follows the last n ids
     first: int  # place of targets[0] in the document
 
@@ -50,7 +51,7 @@ def token_nats(
     windows = [
         window
         for index, document in enumerate(documents)
-        for window in _windows(index, document, prompt, vocabulary.eos, network.config.context)
+        for window in _windows(index, document, prompt, vocabulary.eos, network.config)
     ]
     windows.sort(key=lambda window: len(window.ids))
     nats = [np.empty(len(document) + 1, dtype=np.float32) for document in documents]
@@ -59,7 +60,7 @@ def token_nats(
     for batch in _batches(windows, lambda window: len(window.ids), _BATCH_TOKENS):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)
-        continued = np.full((len(batch), width, len(ORDERS)), NONE)
+        continued = np.full((len(batch), width, len(network.config.orders)), NONE)
         targets = np.full((len(batch), width), vocabulary.pad)
         for row, window in enumerate(batch):  # padding comes last, where a causal network cannot see it
             end = len(window.ids)
@@ -146,13 +147,15 @@ def bits_per_note(nats: Sequence[np.ndarray], notes: Sequence[int] | np.ndarray)
     return float(sum(part.sum(dtype=np.float64) for part in nats)) / math.log(2) / total if total else math.nan
 
 
-def _windows(index: int, document: np.ndarray, prompt: np.ndarray, eos: int, context: int) -> Iterator[_Window]:
+def _windows(
+    index: int, document: np.ndarray, prompt: np.ndarray, eos: int, config: NetworkConfig
+) -> Iterator[_Window]:
     body = np.append(document.astype(np.int64), eos)
-    continued = continuations(body)
-    nothing = np.full((len(prompt), len(ORDERS)), NONE)
-    reach = context - len(prompt) + 1  # tokens that a window can predict
+    continued = continuations(body, orders=config.orders)
+    nothing = np.full((len(prompt), len(config.orders)), NONE)
+    reach = config.context - len(prompt) + 1  # tokens that a window can predict
     scored = 0
-    for start in range(0, len(body), context // 2):
+    for start in range(0, len(body), config.context // 2):
         end = min(start + reach, len(body))
         ids = np.concatenate([prompt, body[start : end - 1]])
         yield _Window(index, ids, np.concatenate([nothing, continued[start : end - 1]]), body[scored:end], scored)

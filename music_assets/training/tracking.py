@@ -198,6 +198,7 @@ class TrackedRun:
             "train/learning_rate": progress.learning_rate,
             "train/gradient_norm": progress.gradient_norm,
             "train/tokens_per_second": progress.tokens_per_second,
+            "train/waited_for_batches": progress.waited,
             "train/minutes": progress.seconds / 60,
         }
         if progress.score:

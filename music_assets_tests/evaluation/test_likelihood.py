@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.likelihood import PARTS, likelihood, ngram_nats, train_ngram
+from music_assets.evaluation.likelihood import PARTS, likelihood, ngram_nats, train_baseline, train_ngram
+from music_assets.evaluation.ngram import CachedNGram
 from music_assets.evaluation.pieces import Piece
 from music_assets.tokens.remi import notes
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
@@ -92,3 +93,24 @@ def test_the_order_of_the_ngram_is_the_best_on_validation_pieces():
     longest, _ = train_ngram(VOCABULARY, training, [], CONFIG)
     costs = [ngram_nats(longest.shortened(n), VOCABULARY, valid)[0].sum() for n in range(1, CONFIG.ngram_order + 1)]
     assert ngram_nats(chosen, VOCABULARY, valid)[0].sum() == pytest.approx(min(costs))
+
+
+def test_the_baselines_cache_is_the_best_on_validation_pieces():
+    training = [piece(str(i), [60 + i % 7, 62 + i % 5, 64 + i % 3, 65]) for i in range(50)]
+    valid = [piece("v", [71, 42, 66, 35] * 6)]
+    chosen, share = train_baseline(VOCABULARY, training, valid, CONFIG)
+    fixed, _ = train_ngram(VOCABULARY, training, valid, CONFIG)
+    costs = {
+        (order, weight): ngram_nats(CachedNGram(fixed, order, weight), VOCABULARY, valid)[0].sum()
+        for order in (4, 6, 8)
+        for weight in (0.2, 0.4, 0.6, 0.8, 0.95)
+    }
+    assert (chosen.order, chosen.weight) == min(costs, key=lambda of: costs[of])
+    assert chosen.model.order == fixed.order
+    assert share == 1
+    assert min(costs.values()) < 0.9 * ngram_nats(fixed, VOCABULARY, valid)[0].sum()  # the piece repeats itself
+
+
+def test_a_baseline_without_validation_pieces_still_has_a_cache():
+    chosen, _ = train_baseline(VOCABULARY, [piece("a", [60, 62, 64, 65])], [], CONFIG)
+    assert 0 < chosen.weight < 1

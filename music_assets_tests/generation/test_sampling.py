@@ -10,7 +10,7 @@ from music_assets.models.build import build
 from music_assets.models.config import TokenArchitecture, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
-from music_assets.tokens.repeats import NONE, continuations
+from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
 from music_assets_tests.midi_files import make_tune
 
@@ -77,7 +77,7 @@ def test_the_mask_is_the_grammars_and_leaves_the_other_logits():
 
 @given(st.lists(st.lists(st.integers(10, 12), min_size=60, max_size=60), min_size=1, max_size=3), st.integers(0, 60))
 def test_repeats_are_found_as_rows_grow(rows, length):
-    repeats = Repeats(len(rows), 64, torch.device("cpu"))
+    repeats = Repeats(len(rows), 64, ORDERS, torch.device("cpu"))
     for place in range(length):
         repeats.append(torch.tensor([row[place] for row in rows]))
     for row, found in zip(rows, repeats.found, strict=True):

@@ -40,6 +40,17 @@ def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_decoding_state_may_be_longer_than_a_rows_context():
+    ids = torch.randint(VOCABULARY_SIZE, (2, 40))
+    network = small("gpt", context=8)
+    state, pieces = network.initial_state(2, 40), []
+    for part in ids.split([5, 1, 4, 20, 10], dim=1):
+        logits, state = network.decode(part, state)
+        pieces.append(logits)
+    expected = small("gpt", context=64)(ids)  # the same weights
+    torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_decoding_agrees_under_autocast(architecture):
     network = small(architecture)

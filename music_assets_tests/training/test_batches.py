@@ -3,13 +3,16 @@ from functools import cache
 import numpy as np
 import pytest
 
+from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
 from music_assets.tokens.remi import encode
-from music_assets.tokens.repeats import NONE, continuations
+from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
 from music_assets.training.conditioning import control_class, controls
+from music_assets.training.config import TrainingConfig
 from music_assets.training.infill import join
+from music_assets.training.rolls import build_batches
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards
 
@@ -19,7 +22,7 @@ GENRES, CONTROL, PROGRAM = (VOCABULARY.ranges[name] for name in ("Genre", "Contr
 
 
 def batches(made=None, **other):
-    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48} | other))
+    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "orders": ORDERS} | other))
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +273,12 @@ def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
                 assert not body or continued[own][prompt:].tobytes() in expected
                 earlier += bool(body) and expected[continued[own][prompt:].tobytes()] > 0
     assert earlier
+
+
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
+def test_only_a_gpt_is_told_of_repeats(architecture):
+    made = build_batches(network_config(architecture), TrainingConfig(), shards(), VOCABULARY)
+    assert isinstance(made, Batches)
+    told = made(0).continued
+    assert told.shape == (*made(0).ids.shape, 4 if architecture == "gpt" else 0)
+    assert (told != NONE).any() == (architecture == "gpt")

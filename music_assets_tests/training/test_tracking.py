@@ -47,7 +47,7 @@ def paths(migrated, tmp_path, monkeypatch):
 
 def progress(tokens, **other):
     values = {"step": 1, "seconds": 6.0, "fraction": 0.5, "loss": 2.0, "learning_rate": 0.1}
-    values |= {"gradient_norm": 1.0, "tokens_per_second": 100.0, "score": None}
+    values |= {"gradient_norm": 1.0, "tokens_per_second": 100.0, "waited": 0.01, "score": None}
     return TrainingProgress(tokens=tokens, **(values | other))
 
 
