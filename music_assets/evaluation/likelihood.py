@@ -17,7 +17,7 @@ ALL_GENRES = "all"
 
 _CACHE_ORDERS = (4, 6, 8)
 _CACHE_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 0.95)
-_CHOOSING_PIECES = 60  # validation pieces that the cache's order and weight are chosen on
+_CHOOSING_PIECES = 60  # validation pieces of all genres, at least, that the cache's order and weight are chosen on
 
 PARTS: dict[str, tuple[str, ...]] = {
     "onset": ("Bar", "TimeSig", "Tempo", "Position", "Special"),
@@ -173,7 +173,7 @@ def train_baseline(
     Music repeats itself: beside a network that sees what came before, an n-gram without a cache says little.
     """
     fixed, share = train_ngram(vocabulary, training, validation, config)
-    some = validation[:_CHOOSING_PIECES]
+    some = validation[:: max(1, len(validation) // _CHOOSING_PIECES)]
 
     def chances(model: NGram | CachedNGram) -> NDArray[np.float64]:
         return np.exp(-np.concatenate([np.empty(0), *ngram_nats(model, vocabulary, some)]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -88,6 +89,7 @@ class _Position(BaseModel):
     step: int = 0
     tokens: int = 0  # of a piano roll, steps
     seconds: float = 0.0
+    prepared: float = 0.0  # share of the budget that was spent before the first step
     validations: int = 0
     best: float | None = None
     stale: int = 0  # validations since the best one
@@ -177,8 +179,8 @@ class _Trainer:
         self.learning_rate = peak_rate(config)
         self.optimizers = build_optimizers(self.network, config)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        compiled = pays(config, architecture, self.device)
-        self.loss = torch.compile(self.network.loss, dynamic=False) if compiled else self.network.loss
+        self.compiled = pays(config, architecture, self.device)
+        self.loss = torch.compile(self.network.loss, dynamic=False) if self.compiled else self.network.loss
         self.loader = _Ahead(self._draw)
         self.position = _Position()
         if group.size > 1:  # equal weights, but not equal dropout
@@ -209,8 +211,10 @@ class _Trainer:
         saved = time.perf_counter()
         self.network.train()
         with self.loader:
-            while not self._is_over():
-                share = rate(self._fraction(), config)
+            if self.compiled:
+                self._compile()
+            while at.step == 0 or not self._is_over():
+                share = rate((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
                 gradient_norm = self._step(share)
                 due = self._fraction() >= (at.validations + 1) / config.validations
                 if due or at.step % config.report_every == 0:
@@ -245,21 +249,37 @@ class _Trainer:
 
     def _draw(self, n: int) -> tuple[Tensor, ...]:
         """This process's rows of batch ``n``: its fields, as the network's ``loss`` takes them."""
-        pinned = self.device.type == "cuda"
-        rows = [torch.from_numpy(part) for part in self.batches.rows(n, self.group.rank, self.group.size)]
-        return tuple(part.pin_memory() if pinned else part for part in rows)
+        drawn = self.batches.rows(n, self.group.rank, self.group.size)
+        rows = [torch.from_numpy(np.ascontiguousarray(part)) for part in drawn]  # as a copy beside computing needs it
+        return tuple(part.pin_memory() if self.device.type == "cuda" else part for part in rows)
+
+    def _compile(self) -> None:
+        """By a batch that nothing is learned from, so that the learning rate's course begins when it is done."""
+        at = self.position
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            self._loss(at.step * self.config.accumulate)[0].backward()
+        self.network.zero_grad()
+        at.seconds = time.perf_counter() - self.started
+        self._agree()
+        if at.step == 0:
+            at.prepared = min(self._fraction(), 1.0)
+        self.reported, self.waited = (at.tokens, time.perf_counter()), 0.0
+
+    def _loss(self, n: int) -> tuple[Tensor, Tensor]:
+        """Of this process's rows of batch ``n``, as the network's ``loss``."""
+        asked = time.perf_counter()
+        drawn = self.loader(n)
+        self.waited += time.perf_counter() - asked
+        batch = [tensor.to(self.device, non_blocking=True) for tensor in drawn]
+        with autocast(self.device, self.config.precision):
+            return self.loss(*batch)
 
     def _step(self, share: float) -> Tensor:
         """One update of the weights at a share of the peak learning rate; returns the gradient's norm."""
         at, config = self.position, self.config
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for part in range(config.accumulate):
-            asked = time.perf_counter()
-            drawn = self.loader(at.step * config.accumulate + part)
-            self.waited += time.perf_counter() - asked
-            batch = [tensor.to(self.device, non_blocking=True) for tensor in drawn]
-            with autocast(self.device, config.precision):
-                summed, count = self.loss(*batch)
+            summed, count = self._loss(at.step * config.accumulate + part)
             summed.backward()
             loss += summed.detach()
             scored += count
@@ -277,7 +297,8 @@ class _Trainer:
             optimizer.zero_grad()
         if config.ema is not None:  # an average of all weights so far, until there are enough of them
             share_of_new = 1 - min(config.ema, (1 + at.step) / (10 + at.step))
-            torch._foreach_lerp_(self.average, self.parameters, share_of_new)  # pyright: ignore[reportPrivateImportUsage]
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, self.parameters, share_of_new)  # pyright: ignore[reportPrivateImportUsage]
         self.loss_sum += loss / scored
         at.loss_count += 1
         at.step += 1
@@ -350,7 +371,7 @@ class _Trainer:
     def _validate(self) -> Score | None:
         """Score the network, and keep it as the best if it is."""
         at = self.position
-        at.validations = int(self._fraction() * self.config.validations)
+        at.validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
         if not self.group.leads:
             return None
         score = validate(self.network, self.vocabulary, self.validation)
