@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 ROUNDS = 5
@@ -44,11 +45,12 @@ def compare(
 
 
 def machine() -> str:
-    """Processor and cores in words."""
+    """Processor, cores and versions in words."""
     model = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    cores, python = len(os.sched_getaffinity(0)), platform.python_version()
+    return f"{model}, {cores} cores, Python {python}, torch {version('torch')}"
 
 
 def _cpuinfo() -> list[str]:

@@ -1,6 +1,7 @@
 """The whole graph in one go, without a daemon: what `make demo` runs. Each step is a run that the Dagster UI shows."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -150,7 +151,7 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run = record.dagster_run
         process = run.tags.get(PROCESS)
-        if process and process not in _processes():
+        if process and process.startswith(_host()) and process not in _processes():
             instance.report_run_failed(run, "The process was killed.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
@@ -159,12 +160,16 @@ PROCESS = "music_assets/process"
 
 
 def _processes() -> set[str]:
-    return {f"{one.pid}:{one.info['create_time']:.2f}" for one in psutil.process_iter(["create_time"])}
+    return {f"{_host()}{one.pid}:{one.info['create_time']:.2f}" for one in psutil.process_iter(["create_time"])}
 
 
 def _own_process() -> str:
     process = psutil.Process()
-    return f"{process.pid}:{process.create_time():.2f}"
+    return f"{_host()}{process.pid}:{process.create_time():.2f}"
+
+
+def _host() -> str:
+    return f"{socket.gethostname()}:"  # runs of other machines may share the instance
 
 
 class _Steps:

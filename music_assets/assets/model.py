@@ -1,9 +1,11 @@
 """model: token shards to a trained network."""
 
 import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,7 @@ from music_assets.training.runs import (
 
 if TYPE_CHECKING:
     from music_assets.models.build import AnyNetwork
-    from music_assets.training.loop import TrainingProgress
+    from music_assets.training.loop import TrainingProgress, TrainingResult
     from music_assets.training.tracking import TrackedRun
 
 LOG_SECONDS = 20
@@ -130,7 +132,7 @@ def checkpoint(
         tracked.log_shards(result.facts.shards)
         decision = challenge(folder, result.best, result.validation, choose_device(settings.device))
         version = tracked.register(result.best, decision)
-        losses = tracking.curve(tracked.id, "train/loss")
+        losses, speeds = (tracking.curve(tracked.id, f"train/{name}") for name in ("loss", "tokens_per_second"))
     remove_old_runs(folder)
     context.log.info(decision.reason)
     winner = read_facts(require_champion(folder))
@@ -145,7 +147,7 @@ def checkpoint(
             "tokens": result.tokens,
             "steps": result.steps,
             "minutes": result.minutes,
-            "tokens_per_second": result.tokens / (60 * result.minutes),
+            "tokens_per_second": _median_speed(speeds, result),
             "parameters": result.facts.parameters,
             **result.facts.measures,
             "loss_over_tokens": curve([tokens for tokens, _ in losses], [loss for _, loss in losses]),
@@ -164,6 +166,11 @@ def checkpoint(
             )
         ],
     )
+
+
+def _median_speed(points: Sequence[tuple[int, float]], result: "TrainingResult") -> float:
+    """Of the curve's points; of the whole run, compiling and validation included, if its curve was lost."""
+    return statistics.median([speed for _, speed in points] or [result.tokens / (60 * result.minutes)])
 
 
 def _log_samples(

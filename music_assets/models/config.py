@@ -98,7 +98,7 @@ def _recurrent(architecture: TokenArchitecture) -> dict[str, NetworkConfig]:
 PRESETS: Mapping[str, Mapping[str, AnyConfig]] = {
     "gpt": {
         "tiny": _gpt(3, 256, 4, context=256),
-        "small": _gpt(8, 384, 6, context=1024, dropout=0.1),
+        "small": _gpt(6, 384, 6, context=1024, dropout=0.1),
         "base": _gpt(12, 512, 8, context=2048, dropout=0.1),
     },
     "lstm": _recurrent("lstm"),

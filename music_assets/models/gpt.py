@@ -26,10 +26,10 @@ class GPT(Network):
             self.head.weight = self.embedding.weight
 
     def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
-        angles, hidden = self._angles(0, ids.shape[1]), self._hidden(ids.shape[1], documents=documents)
+        angles, bias = self._angles(0, ids.shape[1]), self._bias(ids.shape[1], documents=documents)
         x = self._embedded(ids, continued)  # [B, T, W]
         for block in self.blocks:
-            x = block(x, angles, hidden)
+            x = block(x, angles, bias)
         return self.head(norm(x))  # [B, T, V]
 
     def initial_state(self, batch: int, capacity: int) -> State:
@@ -47,10 +47,10 @@ class GPT(Network):
                 "begin a new one with the last part of the row as its prompt."
             )
         keys, values = state.tensors
-        angles, hidden = self._angles(start, end), self._hidden(ids.shape[1], start)
+        angles, bias = self._angles(start, end), self._bias(ids.shape[1], start)
         x = self._embedded(ids, continued)  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
-            x = block(x, angles, hidden, (k, v, start))
+            x = block(x, angles, bias, (k, v, start))
         return self.head(norm(x)), State(state.tensors, end, state.capacity)
 
     def _embedded(self, ids: Tensor, continued: Tensor | None) -> Tensor:
@@ -68,7 +68,7 @@ class GPT(Network):
             self.cos, self.sin = rotation(2 * end, 2 * self.cos.shape[1], self.device)
         return self.cos[start:end], self.sin[start:end]
 
-    def _hidden(self, t: int, seen: int = 0, documents: Tensor | None = None) -> Tensor | None:
+    def _bias(self, t: int, seen: int = 0, documents: Tensor | None = None) -> Tensor | None:
         """-inf where one of ``t`` queries may not look, else 0: [B or 1, 1, t, seen + t]; None: the future alone.
 
         A query sees the ``seen`` keys before its row, and those of its own document up to itself. Positions may go on
@@ -78,7 +78,7 @@ class GPT(Network):
             return None
         if documents is None:
             documents = torch.zeros(1, seen + t, dtype=torch.long, device=self.device)
-        return hide(documents, t, self._dtype())
+        return attention_bias(documents, t, self._dtype())
 
 
 class Block(nn.Module):
@@ -100,17 +100,17 @@ class Block(nn.Module):
         self,
         x: Tensor,  # [B, T, W]
         angles: tuple[Tensor, Tensor],
-        hidden: Tensor | None,
+        bias: Tensor | None,
         cache: tuple[Tensor, Tensor, int] | None = None,
     ) -> Tensor:
-        x = x + self.dropout(self.attention(norm(x), angles, hidden, cache))
+        x = x + self.dropout(self.attention(norm(x), angles, bias, cache))
         return x + self.dropout(self.down(F.relu(self.up(norm(x))).square()))
 
     def attention(
         self,
         x: Tensor,
         angles: tuple[Tensor, Tensor],
-        hidden: Tensor | None,
+        bias: Tensor | None,
         cache: tuple[Tensor, Tensor, int] | None,
     ) -> Tensor:
         b, t, _ = x.shape
@@ -120,7 +120,7 @@ class Block(nn.Module):
             keys, values, seen = cache
             keys[:, :, seen : seen + t], values[:, :, seen : seen + t] = k, v
             k, v = keys[:, :, : seen + t], values[:, :, : seen + t]
-        return self.out(attend(q, k, v, hidden).transpose(1, 2).reshape(b, t, -1))
+        return self.out(attend(q, k, v, bias).transpose(1, 2).reshape(b, t, -1))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -145,8 +145,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
 
-@torch.library.custom_op("music_assets::hide", mutates_args=())
-def hide(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
+@torch.library.custom_op("music_assets::attention_bias", mutates_args=())
+def attention_bias(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
     """-inf where the last ``t`` places of a row may not look, in another document or behind them, else 0: [B, 1, t, T].
 
     An operation of its own, since torch.compile would work it out anew in each layer.
@@ -156,20 +156,20 @@ def hide(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden | future, -torch.inf)
 
 
-@hide.register_fake
+@attention_bias.register_fake
 def _(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(len(documents), 1, t, documents.shape[1], dtype=dtype, device=documents.device)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
-    """Attention of q [B, H, t, D] over k, v [B, H, S, D], its scores plus ``hidden`` (expandable to [B, H, t, S]).
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of q [B, H, t, D] over k, v [B, H, S, D], its scores plus ``bias`` (expandable to [B, H, t, S]).
 
-    Without ``hidden`` one query sees all keys, and several see those up to themselves.
+    Without ``bias`` one query sees all keys, and several see those up to themselves.
     """
     t, d = q.shape[-2:]
-    if hidden is not None and _short(q.device, q.dtype, t):
-        return (q @ k.mT * d**-0.5 + hidden).softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, hidden, is_causal=hidden is None and t > 1)
+    if bias is not None and _short(q.device, q.dtype, t):
+        return (q @ k.mT * d**-0.5 + bias).softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, bias, is_causal=bias is None and t > 1)
 
 
 def _short(device: torch.device, dtype: torch.dtype, t: int) -> bool:

@@ -1,6 +1,7 @@
 """The interfaces of all networks, and of those over tokens."""
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -78,6 +79,13 @@ class Model(nn.Module, ABC, Generic[Config]):
     def tied(self) -> bool:
         """Whether embedding and output layer share their weights."""
         return self.head.weight is self.embedding.weight
+
+
+def run_cells(cells: nn.LSTM | nn.GRU, x: Tensor, memory: Any = None) -> tuple[Tensor, Any]:
+    """Recurrent layers over x [B, T, E] from a state; on a GPU in float32, since autocast runs cuDNN's in float16
+    whatever it is asked for, whose gradients overflow."""
+    with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
+        return cells(x, memory)
 
 
 class Network(Model[NetworkConfig]):

@@ -1,11 +1,13 @@
 """Recurrent network over piano rolls: what sounds in each 16th note, given all of them before."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from music_assets.models.config import PianoRollConfig
-from music_assets.models.network import Model, State
+from music_assets.models.network import Model, State, run_cells
 from music_assets.tokens.pianoroll import KEYS
 from music_assets.tokens.vocabulary import GENRE_SLOTS
 
@@ -34,7 +36,7 @@ class PianoRoll(Model[PianoRollConfig]):
 
     def forward(self, planes: Tensor, genres: Tensor | None = None) -> Tensor:
         """``planes`` [B, T, 176] of 0 and 1, ``genres`` int64[B], to the logits [B, T, 176] of each one's next step."""
-        output, _ = self.cells(self._input(planes, genres))  # [B, T, W]
+        output, _ = run_cells(self.cells, self._input(planes, genres))  # [B, T, W]
         return self.head(self.dropout(output))
 
     def loss(self, planes: Tensor, targets: Tensor, scored: Tensor, genres: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +53,7 @@ class PianoRoll(Model[PianoRollConfig]):
     @torch.no_grad()
     def decode(self, planes: Tensor, state: State, genres: Tensor | None = None) -> tuple[Tensor, State]:
         """The next ``planes`` [B, t, 176] of each roll to logits [B, t, 176] and the new state. No gradient flows."""
-        output, memory = self.cells(self._input(planes, genres), state.tensors)
+        output, memory = run_cells(self.cells, self._input(planes, genres), state.tensors)
         return self.head(self.dropout(output)), State(memory, state.length + planes.shape[1], None)
 
     def _input(self, planes: Tensor, genres: Tensor | None) -> Tensor:
@@ -68,9 +70,9 @@ def nats(logits: Tensor, targets: Tensor, positive_weight: float = 1.0) -> Tenso
     times the true ones, so it takes the logits plus ln w: they stay those of the true chances.
     """
     struck = targets[..., :KEYS].float()  # [B, T, 88]
-    weight = logits.new_tensor(positive_weight, dtype=torch.float32)
+    weight = torch.full((), positive_weight, device=logits.device)
     cells = F.binary_cross_entropy_with_logits(
-        logits.float() + weight.log(), targets.float(), pos_weight=weight, reduction="none"
+        logits.float() + math.log(positive_weight), targets.float(), pos_weight=weight, reduction="none"
     )
     strike, hold = cells.unflatten(-1, (2, KEYS)).unbind(-2)
     return (strike + hold * (1 - struck)).sum(-1)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from music_assets.models.config import NetworkConfig
-from music_assets.models.network import Network, State
+from music_assets.models.network import Network, State, run_cells
 
 
 class RNN(Network):
@@ -22,7 +22,7 @@ class RNN(Network):
 
     def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
         x = self.embedding(ids)  # [B, T, E]
-        output = self.cells(x)[0] if documents is None else self._each_alone(x, documents)  # [B, T, W]
+        output = run_cells(self.cells, x)[0] if documents is None else self._each_alone(x, documents)  # [B, T, W]
         return self.head(self.dropout(output))  # [B, T, V]
 
     def _each_alone(self, x: Tensor, documents: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class RNN(Network):
         longest = int(place.max()) + 1
         where = piece * longest + place
         rows = x.new_zeros(len(starts) * longest, x.shape[-1]).index_copy(0, where, x.flatten(0, 1))
-        output, _ = self.cells(rows.view(len(starts), longest, -1))
+        output, _ = run_cells(self.cells, rows.view(len(starts), longest, -1))
         return output.flatten(0, 1).index_select(0, where).view(*documents.shape, -1)
 
     def initial_state(self, batch: int, capacity: int) -> State:
@@ -49,6 +49,6 @@ class RNN(Network):
     @torch.no_grad()
     def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
         memory = state.tensors if self.config.architecture == "lstm" else state.tensors[0]
-        output, memory = self.cells(self.embedding(ids), memory)
+        output, memory = run_cells(self.cells, self.embedding(ids), memory)
         tensors = memory if self.config.architecture == "lstm" else (memory,)
         return self.head(self.dropout(output)), State(tensors, state.length + ids.shape[1], None)

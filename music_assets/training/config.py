@@ -4,6 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Precision = Literal["auto", "float32"]
+
 
 class TrainingConfig(BaseModel):
     """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent.
@@ -21,7 +23,11 @@ class TrainingConfig(BaseModel):
     tokens: int | None = Field(
         default=None, gt=0, description="Budget in training tokens; of a pianoroll, in steps of rolls"
     )
-    batch_size: int = Field(default=12, ge=1, description="Rows in a batch; a row is as long as the network's context")
+    batch_size: int = Field(
+        default=12,
+        ge=1,
+        description="Rows computed at once, which take the memory; a row is as long as the network's context",
+    )
     accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one step")
     processes: int = Field(
         default=1,
@@ -51,9 +57,10 @@ class TrainingConfig(BaseModel):
     )
     compile: bool | None = Field(
         default=None,
-        description="Use torch.compile; if not given, for a gpt that trains 2 minutes or more, where it works",
+        description="Use torch.compile; if not given, for a gpt with a budget of 2 minutes or more, or of 3 million "
+        "tokens and no minutes, where it works",
     )
-    precision: Literal["auto", "float32"] = Field(
+    precision: Precision = Field(
         default="auto", description="auto: bfloat16 for matrix products where the device computes it fast; or float32"
     )
     genre_temperature: float = Field(
@@ -92,7 +99,10 @@ class TrainingConfig(BaseModel):
         description="About how many tokens of whole held-out pieces, in equal parts a genre, to score",
     )
     samples: int = Field(
-        default=1, ge=0, description="Samples to hear in MLflow after each validation, of one genre after the other"
+        default=1,
+        ge=0,
+        description="Samples to hear in MLflow after each validation, of one genre after the other; none where several "
+        "processes train",
     )
     report_every: int = Field(default=20, ge=1, description="Steps between two points of the training curves")
     save_minutes: float = Field(default=5.0, gt=0, description="Minutes of work that a kill may cost at most")

@@ -52,7 +52,10 @@ def end_with(parent: int) -> None:
 def joined(device: str) -> Iterator[tuple[Any, str]]:
     """This process's place in its group, from torchrun's environment, and its device; the group ends with the block.
 
-    ``auto`` gives every process of a machine a GPU of its own where there are enough, else the CPU.
+    ``auto`` gives every process of a machine a GPU of its own where there are enough, else the CPU; ``cuda`` insists.
+
+    Raises:
+        ValueError: there are not enough GPUs, or one is named for all processes.
     """
     import torch
     import torch.distributed as dist
@@ -61,8 +64,13 @@ def joined(device: str) -> Iterator[tuple[Any, str]]:
 
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local, beside = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if device == "auto":
-        device = f"cuda:{local}" if torch.cuda.device_count() >= beside else "cpu"
+    gpus = torch.cuda.device_count()
+    if device == "cuda" and gpus < beside:
+        raise ValueError(f"{beside} processes on this machine need a GPU each, and it has {gpus}: choose device auto.")
+    if device not in ("auto", "cuda", "cpu"):
+        raise ValueError(f"The device {device!r} is one for {beside} processes: choose auto, cuda or cpu.")
+    if device != "cpu":
+        device = f"cuda:{local}" if gpus >= beside else "cpu"
     if device == "cpu":
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // beside))
     else:
@@ -80,7 +88,7 @@ def run_job(job: Job) -> None:
     from music_assets.tokens.shards import read_shard
     from music_assets.tokens.vocabulary import Vocabulary
     from music_assets.training.loop import TrainingProgress, train
-    from music_assets.training.tracking import Tracking
+    from music_assets.training.tracking import Tracking, TrackingUnreachable
 
     with joined(job.config.device) as (group, device):
         tracked = None
@@ -104,6 +112,11 @@ def run_job(job: Job) -> None:
             group=group,
             device=device,
         )
+        if tracked:
+            try:
+                tracked.flush()
+            except TrackingUnreachable as error:
+                print(f"{error} The last points of the curves are lost.", flush=True)
 
 
 def main() -> None:

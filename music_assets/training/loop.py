@@ -16,6 +16,7 @@ from torch import Tensor
 
 from music_assets.models.build import AnyNetwork, build
 from music_assets.models.config import network_config, unit
+from music_assets.paths import restore
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.checkpoints import (
@@ -140,6 +141,8 @@ def train(
     """
     # One process holds the lock for its group, and the others begin once it has it.
     with locked(run) if group.leads else nullcontext():
+        if group.leads:
+            restore(run / "latest")
         group.wait()
         with kept_memory():
             return _Trainer(
@@ -183,8 +186,6 @@ class _Trainer:
         self.loss = torch.compile(self.network.loss, dynamic=False) if self.compiled else self.network.loss
         self.loader = _Ahead(self._draw)
         self.position = _Position()
-        if group.size > 1:  # equal weights, but not equal dropout
-            torch.manual_seed(config.seed + group.rank)
         facts = [shard_facts(shard) for shard in used]
         self.provenance: dict[str, Any] = {
             "architecture": architecture,
@@ -256,8 +257,7 @@ class _Trainer:
     def _compile(self) -> None:
         """By a batch that nothing is learned from, so that the learning rate's course begins when it is done."""
         at = self.position
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            self._loss(at.step * self.config.accumulate)[0].backward()
+        self._loss(at.step * self.config.accumulate)[0].backward()
         self.network.zero_grad()
         at.seconds = time.perf_counter() - self.started
         self._agree()
@@ -277,6 +277,8 @@ class _Trainer:
     def _step(self, share: float) -> Tensor:
         """One update of the weights at a share of the peak learning rate; returns the gradient's norm."""
         at, config = self.position, self.config
+        # Dropout depends on the seed, the step and the process alone, so that a resumed run's is the same.
+        torch.manual_seed(np.random.SeedSequence((config.seed, at.step, self.group.rank)).generate_state(1)[0].item())
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for part in range(config.accumulate):
             summed, count = self._loss(at.step * config.accumulate + part)
@@ -374,7 +376,7 @@ class _Trainer:
         at.validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
         if not self.group.leads:
             return None
-        score = validate(self.network, self.vocabulary, self.validation)
+        score = validate(self.network, self.vocabulary, self.validation, self.config.precision)
         at.seconds = time.perf_counter() - self.started
         if score is None or at.best is None or score.bits_per_note < at.best:
             at.best, at.stale = score.bits_per_note if score else None, 0
@@ -398,8 +400,7 @@ class _Trainer:
     def _save_latest(self) -> None:
         at = self.position
         at.loss_sum = self._summed_loss()
-        tensors = {f"rng.{name}": state for name, state in _random_states(self.device).items()}
-        tensors |= {f"average.{index}": tensor for index, tensor in enumerate(self.average)}
+        tensors = {f"average.{index}": tensor for index, tensor in enumerate(self.average)}
         for index, optimizer in enumerate(self.optimizers):
             for parameter, state in optimizer.state_dict()["state"].items():
                 for name, tensor in state.items():
@@ -413,7 +414,7 @@ class _Trainer:
         if trainer is None:
             return
         checkpoint = load_checkpoint(latest, self.device)
-        self._refuse_other_run(checkpoint.facts)
+        self._refuse_other_run(checkpoint.facts, checkpoint.vocabulary)
         self.network.load_state_dict(checkpoint.network.state_dict())
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for key, tensor in trainer.tensors.items():
@@ -426,16 +427,14 @@ class _Trainer:
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         for index, average in enumerate(self.average):
             average.copy_(trainer.tensors[f"average.{index}"])
-        torch.set_rng_state(trainer.tensors["rng.cpu"])
-        if self.device.type == "cuda" and "rng.cuda" in trainer.tensors:
-            torch.cuda.set_rng_state(trainer.tensors["rng.cuda"], self.device)
         self.position = _Position.model_validate_json(trainer.values)
         self.loss_sum.fill_(self.position.loss_sum)
 
-    def _refuse_other_run(self, found: CheckpointFacts) -> None:
+    def _refuse_other_run(self, found: CheckpointFacts, vocabulary: Vocabulary) -> None:
         wanted = CheckpointFacts(**self.provenance, step=0, tokens=0, minutes=0)
         different = [f for f in wanted.training if wanted.training[f] != found.training.get(f)]
         different += [f for f in ("architecture", "dataset_hash") if getattr(wanted, f) != getattr(found, f)]
+        different += ["vocabulary"] if vocabulary != self.vocabulary else []
         if different:
             raise RunMismatch(
                 f"{self.run} holds a run with another {', '.join(different)}: "
@@ -465,10 +464,3 @@ class _Ahead:
         batch = self._next[1].result()
         self._next = n + 1, self._thread.submit(self._draw, n + 1)
         return batch
-
-
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states

@@ -44,8 +44,8 @@ def build_optimizers(network: AnyNetwork, config: TrainingConfig) -> list[torch.
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrices are made orthogonal before they are applied (Jordan et al. 2024), with Nesterov's step.
 
-    Each update has the root mean square 0.2 of AdamW's (Liu et al. 2025, equation 4). Matrices of one size, turned
-    or not, are made orthogonal together, which takes a third of the time of one after the other.
+    Each update has a root mean square of 0.2 times the learning rate, about AdamW's (Liu et al. 2025, equation 4).
+    Matrices of one size, turned or not, are made orthogonal together, in a third of the time of one after the other.
     """
 
     def __init__(

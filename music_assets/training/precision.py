@@ -1,8 +1,8 @@
 """Which device to compute on, and in which precision."""
 
-from typing import Literal
-
 import torch
+
+from music_assets.training.config import Precision
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -22,7 +22,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def autocast(device: torch.device, precision: Literal["auto", "float32"] = "auto") -> torch.autocast:
+def autocast(device: torch.device, precision: Precision = "auto") -> torch.autocast:
     """For matrix products: bfloat16 where the device computes it fast, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "auto" and fast_bfloat16(device))
 
@@ -30,6 +30,6 @@ def autocast(device: torch.device, precision: Literal["auto", "float32"] = "auto
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 faster than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.get_device_capability(device)[0] >= 8  # before Ampere it is emulated
     # On other CPUs bfloat16 is emulated, several times slower than float32.
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

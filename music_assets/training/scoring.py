@@ -16,6 +16,7 @@ from music_assets.models.pianoroll import PianoRoll
 from music_assets.tokens.pianoroll import KEYS, planes
 from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.config import Precision
 from music_assets.training.precision import autocast
 from music_assets.training.rolls import count_steps, genre_number, whole
 
@@ -35,7 +36,11 @@ class _Window(NamedTuple):
 
 @torch.no_grad()
 def token_nats(
-    network: Network, vocabulary: Vocabulary, documents: Sequence[np.ndarray], genre: str | None = None
+    network: Network,
+    vocabulary: Vocabulary,
+    documents: Sequence[np.ndarray],
+    genre: str | None = None,
+    precision: Precision = "auto",
 ) -> list[np.ndarray]:
     """-ln p of every token of each document and of the EOS after it, float32[len(document) + 1], in nats.
 
@@ -67,7 +72,7 @@ def token_nats(
             ids[row, :end] = window.ids
             continued[row, :end] = window.continued
             targets[row, end - len(window.targets) : end] = window.targets
-        with autocast(network.device):
+        with autocast(network.device, precision):
             logits = network(
                 torch.from_numpy(ids).to(network.device), continued=torch.from_numpy(continued).to(network.device)
             )
@@ -96,7 +101,11 @@ class RollScore:
 
 @torch.no_grad()
 def roll_scores(
-    network: PianoRoll, vocabulary: Vocabulary, documents: Sequence[np.ndarray], genre: str | None = None
+    network: PianoRoll,
+    vocabulary: Vocabulary,
+    documents: Sequence[np.ndarray],
+    genre: str | None = None,
+    precision: Precision = "auto",
 ) -> list[RollScore]:
     """The likelihood of each document's whole roll, :func:`music_assets.training.rolls.whole`, every step given all
     before it and the genre. Where a piece ends is not asked.
@@ -120,7 +129,7 @@ def roll_scores(
             cells[row, : steps[index] + 1] = planes(whole(documents[index]))
         genres = torch.full((len(batch),), number, device=network.device)
         found = np.empty((3, len(batch), longest), dtype=np.float32)
-        with autocast(network.device):
+        with autocast(network.device, precision):
             state = network.initial_state(len(batch), longest)
             for start in range(0, longest, context):
                 part = torch.from_numpy(cells[:, start : start + context + 1]).to(network.device)

@@ -11,6 +11,7 @@ from music_assets.models.build import AnyNetwork
 from music_assets.models.pianoroll import PianoRoll
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.config import Precision
 from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
 
 
@@ -64,13 +65,15 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
     return ValidationSet(documents, notes, digest.hexdigest())
 
 
-def validate(network: AnyNetwork, vocabulary: Vocabulary, pieces: ValidationSet) -> Score | None:
+def validate(
+    network: AnyNetwork, vocabulary: Vocabulary, pieces: ValidationSet, precision: Precision = "auto"
+) -> Score | None:
     """The network's score, given each piece's genre if its vocabulary has it; None if there is no piece."""
     known = {genre: genre if genre in vocabulary.genres else None for genre in pieces.documents}
     if not known:
         return None
     if isinstance(network, PianoRoll):
-        scores = {g: roll_scores(network, vocabulary, of, known[g]) for g, of in pieces.documents.items()}
+        scores = {g: roll_scores(network, vocabulary, of, known[g], precision) for g, of in pieces.documents.items()}
         every = [*chain(*scores.values())]
         nats = {genre: [one.nats for one in of] for genre, of in scores.items()}
         notes = {genre: [one.notes for one in of] for genre, of in scores.items()}
@@ -79,7 +82,7 @@ def validate(network: AnyNetwork, vocabulary: Vocabulary, pieces: ValidationSet)
             "density_found": float(np.concatenate([one.found for one in every]).mean(dtype=np.float64)),
         }
     else:
-        nats = {g: token_nats(network, vocabulary, of, known[g]) for g, of in pieces.documents.items()}
+        nats = {g: token_nats(network, vocabulary, of, known[g], precision) for g, of in pieces.documents.items()}
         notes, measures = pieces.notes, {}
     return Score(
         bits_per_note([*chain(*nats.values())], [*chain(*notes.values())]),

@@ -30,7 +30,7 @@ KEYS = pianoroll.KEYS
 
 @pytest.fixture
 def full_precision(monkeypatch):
-    monkeypatch.setattr(scoring, "autocast", lambda device: torch.autocast(device.type, enabled=False))
+    monkeypatch.setattr(scoring, "autocast", lambda device, precision: torch.autocast(device.type, enabled=False))
 
 
 def network(context=16):

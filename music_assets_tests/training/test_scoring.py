@@ -17,7 +17,7 @@ CONTEXT = 16
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    monkeypatch.setattr(scoring, "autocast", lambda device: torch.autocast(device.type, enabled=False))
+    monkeypatch.setattr(scoring, "autocast", lambda device, precision: torch.autocast(device.type, enabled=False))
 
 
 def network(architecture):
