@@ -1,6 +1,6 @@
 """What training settings are worth: the same network, data and number of tokens, with one set of settings or another.
 
-    python -m benchmarks.settings [--data DIR] [--tokens N] [--seeds 0,1] optimizer=adamw default ema=0.99,warmup=0.1
+    python -m benchmarks.settings [--data DIR] [--tokens N] [--seeds 0,1] optimizer=adamw optimizer=muon,tokens=700000
 
 Each argument is one training: `default`, or fields of TrainingConfig that differ from it. All are compared with the
 first: the bits per note of held-out pieces at the end, and after which share of the tokens they were as few as the
@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a data folder with token shards; without it, tunes are written")
     parser.add_argument("--architecture", default="gpt")
     parser.add_argument("--tokens", type=int, default=1_000_000)
-    parser.add_argument("--validations", type=int, default=20)
-    parser.add_argument("--validation-tokens", type=int, default=30_000)
+    parser.add_argument("--validations", type=int, default=5)
+    parser.add_argument("--validation-tokens", type=int, default=60_000)
     parser.add_argument("--seeds", default="0", help="by commas")
     chosen = parser.parse_args()
     pieces = read_pieces(chosen.data)

@@ -220,7 +220,7 @@ def after_minutes(pieces: list[Shard], minutes: float, seeds: list[int], peaks: 
 
 
 def numbers(text: str, kind: type[N]) -> list[N]:
-    return [kind(part) for part in text.split(",")]
+    return [kind(part) for part in text.split(",") if part]
 
 
 def main() -> None:
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a data folder with token shards; without it, tunes are written")
     parser.add_argument("--minutes", type=float, help="also train so long, and score held-out pieces")
     parser.add_argument("--seeds", default="0,1,2", help="by commas")
-    parser.add_argument("--peaks", default="0.001", help="peak learning rates of the plain GPT, by commas")
+    parser.add_argument("--peaks", default="0.001", help="peak learning rates of the plain GPT, by commas; may be none")
     chosen = parser.parse_args()
     pieces = read_pieces(chosen.data)
     show(speed(pieces), chosen.json)

@@ -76,7 +76,7 @@ def checkpoint(
     """
     from music_assets.training.champion import challenge
     from music_assets.training.loop import train
-    from music_assets.training.optimizer import peak_rate
+    from music_assets.training.optimizer import settled
     from music_assets.training.precision import choose_device
     from music_assets.training.tracking import Tracking, model_name
 
@@ -97,8 +97,7 @@ def checkpoint(
     }
     logged = time.monotonic()
     with tracking.run(architecture, settings.preset, tags) as tracked:
-        settled = {"learning_rate": peak_rate(settings)}
-        tracked.log_settings(training=settings.model_dump() | settled)
+        tracked.log_settings(training=settled(settings, architecture).model_dump())
         tracked.log_environment()
         tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))
         context.log.info(f"MLflow: {links.mlflow_run_url(tracked.experiment_id, tracked.id)}")

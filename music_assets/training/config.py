@@ -34,9 +34,10 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="Processes that share each batch's rows, one a GPU or, on CPUs, one a group of cores",
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        default="muon",
-        description="muon: Muon for the matrices inside the layers, AdamW for the rest; or adamw for all",
+    optimizer: Literal["auto", "adamw", "muon"] = Field(
+        default="auto",
+        description="adamw for all weights; muon: Muon for the matrices inside the layers, AdamW for the rest; auto: "
+        "adamw for a gpt, muon for the others",
     )
     learning_rate: float | None = Field(
         default=None, gt=0, description="Peak learning rate; if not given, what suits the optimizer and the network"

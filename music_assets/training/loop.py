@@ -29,7 +29,7 @@ from music_assets.training.compilation import pays
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
 from music_assets.training.memory import kept_memory
-from music_assets.training.optimizer import build_optimizers, peak_rate, rate
+from music_assets.training.optimizer import build_optimizers, rate, settled
 from music_assets.training.precision import autocast, choose_device
 from music_assets.training.rolls import build_batches
 from music_assets.training.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
@@ -164,7 +164,7 @@ class _Trainer:
         group: Group,
         device: str | None,
     ) -> None:
-        self.config = config
+        self.config = settled(config, architecture)
         self.run = run
         self.report = report
         self.listen = listen
@@ -179,7 +179,7 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self.network = build(shape, self.vocabulary.size).to(self.device)
         self.parameters: list[Tensor] = list(self.network.parameters())
-        self.learning_rate = peak_rate(config)
+        self.learning_rate = self.config.learning_rate or 0.0
         self.optimizers = build_optimizers(self.network, config)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         self.compiled = pays(config, architecture, self.device)

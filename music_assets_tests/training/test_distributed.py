@@ -6,11 +6,12 @@ import sys
 import time
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from music_assets.tokens.shards import read_shard, write_shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.distributed import Job
+from music_assets.training.distributed import Job, joined
 from music_assets.training.loop import train
 from music_assets_tests.training.corpus import shards, small_config
 
@@ -73,3 +74,11 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
         time.sleep(0.2)
     process.stdout.close()
     assert process.returncode not in (None, 0)
+
+
+@pytest.mark.parametrize(("device", "sentence"), [("cuda", "2 processes .* a GPU each"), ("cuda:0", "is one for 2")])
+def test_a_device_that_cannot_serve_all_processes_is_refused(device, sentence, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=sentence), joined(device):
+        pass

@@ -4,7 +4,7 @@ import torch
 from music_assets.models.build import build
 from music_assets.models.config import PRESETS, network_config
 from music_assets.training.config import TrainingConfig
-from music_assets.training.optimizer import Muon, build_optimizers, orthogonal, peak_rate
+from music_assets.training.optimizer import Muon, build_optimizers, orthogonal, settled
 
 SHAPES = ((24, 8), (8, 8), (8, 24), (24, 8))
 
@@ -53,5 +53,12 @@ def test_every_weight_is_in_one_optimizer_at_the_rate_that_suits_it(architecture
     groups = [group for one in build_optimizers(network, config) for group in one.param_groups]
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in network.parameters())
-    assert {group["lr"] for group in groups} == {peak_rate(config)}
-    assert peak_rate(TrainingConfig(optimizer=name, learning_rate=0.5)) == 0.5
+    assert {group["lr"] for group in groups} == {settled(config, "gpt").learning_rate}
+    assert settled(TrainingConfig(optimizer=name, learning_rate=0.5), "gpt").learning_rate == 0.5
+
+
+def test_each_network_has_the_optimizer_that_suits_it():
+    chosen = {name: settled(TrainingConfig(), name).optimizer for name in ("gpt", "lstm", "gru", "pianoroll")}
+    assert chosen == {"gpt": "adamw", "lstm": "muon", "gru": "muon", "pianoroll": "muon"}
+    given = TrainingConfig(optimizer="muon", learning_rate=0.5)
+    assert settled(given, "gpt") == given
