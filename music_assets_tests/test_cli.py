@@ -87,7 +87,7 @@ def test_networks_are_compared_with_each_other_and_with_an_ngram(tmp_path: Path)
     rows = json.loads(kept.with_suffix(".json").read_text())
     *of_tokens, roll = rows
     (ngram,) = {row["model"] for row in of_tokens} - {"gpt", "gru"}
-    assert ngram.endswith("-gram with cache")
+    assert ngram.startswith("cached ")
     assert [row["bits_per_note"] for row in of_tokens] == sorted(row["bits_per_note"] for row in of_tokens)
     for row in of_tokens:
         assert row["low"] <= row["bits_per_note"] <= row["high"]

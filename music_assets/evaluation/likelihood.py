@@ -191,7 +191,7 @@ def train_baseline(
 
 def ngram_name(ngram: CachedNGram) -> str:
     """In tables and reports."""
-    return f"{ngram.model.order}-gram with cache"
+    return f"cached {ngram.model.order}-gram"
 
 
 def train_ngram(
