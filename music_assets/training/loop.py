@@ -212,9 +212,9 @@ class _Trainer:
         saved = time.perf_counter()
         self.network.train()
         with self.loader:
-            if self.compiled:
+            if self.compiled and not self._is_over():
                 self._compile()
-            while at.step == 0 or not self._is_over():
+            while not self._is_over():
                 share = rate((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
                 gradient_norm = self._step(share)
                 due = self._fraction() >= (at.validations + 1) / config.validations
@@ -238,8 +238,9 @@ class _Trainer:
         )
 
     def _is_over(self) -> bool:
-        patience = self.config.patience
-        return self._fraction() >= 1 or (patience is not None and self.position.stale >= patience)
+        patience, at = self.config.patience, self.position
+        stale = patience is not None and at.stale >= patience
+        return at.step > 0 and (self._fraction() >= 1 or stale)  # compiling alone may take a whole short budget
 
     def _fraction(self) -> float:
         """How much of the budget is spent; 1 or more: all of it."""
