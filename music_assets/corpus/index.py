@@ -27,7 +27,7 @@ from music_assets.paths import DataPaths, publish
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Raise it when the same files and labels would give another index."""
 
 _NOT_IN_THE_INDEX = ("mtime_ns", "fingerprint")

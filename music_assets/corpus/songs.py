@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from music_assets.corpus.taxonomy import Taxonomy, fold
+from music_assets.corpus.taxonomy import Taxonomy, fold, takes_accents
 
 _SUFFIX = re.compile(r"(\.(midi?|kar|rmi|gz))+$", re.IGNORECASE)
 # the N of `<title>.N`, but not that of `Etude Op.10`
@@ -37,9 +38,9 @@ def path_facts(path: str, taxonomy: Taxonomy, is_artist: Callable[[str], bool] =
     A folder that bears the name of a known genre is one, the inner of folder and collection first; in a tree
     of three levels the first folder is a genre by any name, unless ``is_artist`` knows it. Of what is left the
     outermost folder is the artist. Without one, a file name ``<artist> - <title>`` is taken apart. A file named by
-    an md5 has no artist or title.
+    an md5 has no artist or title. Names come out in NFC, however the disk spells them.
     """
-    *folders, name = path.split("/")
+    *folders, name = unicodedata.normalize("NFC", path).split("/")
     stem = _VERSION.sub("", _SUFFIX.sub("", name)).strip()
     collection, inner = folders[:1], folders[1:]
     hashed = _MD5.fullmatch(stem) is not None
@@ -96,15 +97,15 @@ def song_variants(artist: str | None, title: str | None) -> list[str]:
     """Keys of which two titles of one artist share one if a letter more, less or other makes one the other.
 
     The title must have ``_LONG_TITLE`` letters and the word with the letter ``_LONG_WORD``; digits never differ:
-    parts, opus numbers and keys stay apart. (Deletion neighbourhoods, as in Bocek, Hunt and Stiller, *Fast
-    similarity search in large dictionaries*, 2007.)
+    parts, opus numbers and keys stay apart. Nor do letters of scripts in which each is a syllable or a word. (Deletion
+    neighbourhoods, as in Bocek, Hunt and Stiller, *Fast similarity search in large dictionaries*, 2007.)
     """
     folded_artist, words = fold_artist(artist), _title_words(title)
     if not folded_artist or sum(map(len, words)) < _LONG_TITLE:
         return []
     variants = {"".join(words)}
     for place, word in enumerate(words):
-        if len(word) >= _LONG_WORD and word.isalpha():
+        if len(word) >= _LONG_WORD and word.isalpha() and all(map(takes_accents, word)):
             before, after = "".join(words[:place]), "".join(words[place + 1 :])
             variants |= {f"{before}{word[:i]}{word[i + 1 :]}{after}" for i in range(len(word))}
     return [f"{folded_artist}/{variant}" for variant in sorted(variants)]

@@ -16,16 +16,46 @@ class BadLabels(ValueError):
     """A file of labels or genres that cannot be understood; the message names the file, the field and the way out."""
 
 
+_ACCENTED = ("LATIN", "GREEK", "CYRILLIC")
+"""Scripts in which a mark is an accent. In others it may tell letters apart (カ and ガ) or be a vowel (कि and कु)."""
+_WHOLE_WORDS = ("HANGUL SYLLABLE", "CJK UNIFIED IDEOGRAPH")
+_DIVISIBLE = re.compile("[^ำຳໜໝ]+")
+"""All but the Thai and Lao letters that compatibility decomposition takes apart, and composition leaves so."""
+_UNREAD = re.compile(r"['’`´\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Apostrophes, and what chooses between shapes of one letter."""
+_JOINERS = "\u200c\u200d"
+
+
 @lru_cache(maxsize=1 << 16)
 def fold(text: str) -> str:
-    """Lower-case words without accents and punctuation, one space between them.
+    """Lower-case words without accents and punctuation, one space between them; in NFC.
 
-    Letters of any script stay. ``&`` is read as *and*, an apostrophe as nothing.
+    Letters of any script stay, and their marks, but for the accents of Latin, Greek and Cyrillic letters. ``&`` is
+    read as *and*, an apostrophe as nothing.
     """
-    # normalised again because lower case may be a compound letter, and the other way round
-    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’`´]", "", plain.replace("&", " and "))))
+    # decomposed again because lower case may be a compound letter, and the other way round
+    plain = _UNREAD.sub("", _decomposed(_decomposed(text).casefold()).replace("&", " and "))
+    kept, base = [], " "
+    for letter in plain:
+        if unicodedata.category(letter).startswith("M") or letter in _JOINERS:
+            kept.append(letter if base.isalpha() and not takes_accents(base) else "")
+        else:
+            base = letter
+            kept.append(letter if letter.isalnum() else " ")
+    return unicodedata.normalize("NFC", " ".join("".join(kept).split()))
+
+
+def _decomposed(text: str) -> str:
+    return _DIVISIBLE.sub(lambda run: unicodedata.normalize("NFKD", run[0]), text)
+
+
+def takes_accents(letter: str) -> bool:
+    """Whether a letter is Latin, Greek or Cyrillic: its marks are accents, and typing errors change single letters."""
+    return letter.isascii() or unicodedata.name(letter, "").startswith(_ACCENTED)
+
+
+def _is_word(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(_WHOLE_WORDS)
 
 
 class Genre(BaseModel):
@@ -101,13 +131,14 @@ class Taxonomy(BaseModel):
     def slug(self, name: str) -> str | None:
         """The slug of any genre name: the known one or, for a new one, its words joined by ``_``.
 
-        None for a name that is no genre: no letters, a single one (shelves from A to Z), or one of
-        ``not_genres``.
+        None for a name that is no genre: no letters, a single one (shelves from A to Z, but a syllable or an
+        ideograph is a word), or one of ``not_genres``.
         """
         folded = fold(name)
         if folded in self._slugs:
             return self._slugs[folded]
-        return None if len(folded) < 2 or folded.isdigit() or folded in self._not_genres else _slug(folded)
+        shelf = len(folded) < 2 and not (folded and _is_word(folded))
+        return None if shelf or folded.isdigit() or folded in self._not_genres else _slug(folded)
 
     def foresees(self, label: str) -> bool:
         """Whether a label of a published genre list has a place here: it means a genre, or is said to mean none."""

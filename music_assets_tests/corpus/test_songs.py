@@ -1,5 +1,7 @@
 """What paths say, how names are folded, and which files are one song."""
 
+import re
+import unicodedata
 from itertools import combinations
 
 import polars as pl
@@ -48,6 +50,11 @@ def test_what_a_path_says(path: str, expected: tuple[str | None, ...]) -> None:
     assert path_facts(path, TAXONOMY) == expected
 
 
+def test_names_are_composed_however_the_disk_spells_them() -> None:
+    path = "mine/ジャズ/Sigur Rós/ガラス.mid"
+    assert path_facts(unicodedata.normalize("NFD", path), TAXONOMY) == ("ジャズ", "Sigur Rós", "ガラス")
+
+
 def test_an_artist_with_albums_is_no_genre() -> None:
     path = "mine/Madonna/Like a Prayer/Cherish.mid"
     assert path_facts(path, TAXONOMY).genre == "madonna"
@@ -77,9 +84,76 @@ def test_spellings_of_a_title() -> None:
     assert fold_title("!!!") == fold_title(None) == ""
 
 
+def test_marks_of_other_scripts_tell_titles_apart() -> None:
+    titles = [
+        "カラス",
+        "ガラス",
+        "はし",
+        "ばし",
+        "ぱし",
+        "कि",
+        "कु",
+        "क",
+        "ป่า",
+        "ป้า",
+        "ปา",
+        "பல்",
+        "பால்",
+        "أن",
+        "آن",
+        "ان",
+        "שׂר",
+        "שׁר",
+    ]
+    assert len({fold_title(title) for title in titles}) == len(titles)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "folded"),
+    [
+        ("ｶﾞﾗｽ", "ガラス"),
+        ("カ\u3099ラス", "ガラス"),
+        ("Ｒｏｃｋ", "rock"),
+        ("발라드", "발라드"),
+        (unicodedata.normalize("NFD", "발라드"), "발라드"),
+        ("หมอลำ", "หมอลำ"),
+        ("ໝໍລຳ", "ໝໍລຳ"),
+        ("हिन्दी गीत", "हिन्दी गीत"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("葛\U000e0100", "葛"),
+        ("ﻻ", "لا"),
+        ("Sigur Rós", "sigur ros"),
+        ("Ёлка Й", "елка и"),
+        ("Ὀρφεύς", "ορφευσ"),
+        ("Straße", "strasse"),
+        ("İstanbul ılık", "istanbul ılık"),
+        ("I ❤️ NY", "i ny"),
+        ("゛ ̈ 1️⃣", "1"),
+    ],
+)
+def test_what_folding_leaves(spelling: str, folded: str) -> None:
+    assert fold(spelling) == folded
+
+
+LATIN = st.characters(exclude_categories=["Cn", "Cs"], max_codepoint=0x36F).filter(lambda one: one != "\u034f")
+
+
+@given(st.text(LATIN | st.sampled_from("ẤÅﬁＲ’&_")))
+def test_latin_text_loses_its_accents_and_nothing_else(text: str) -> None:
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    words = re.findall(r"[^\W_]+", re.sub("['’`´]", "", plain.replace("&", " and ")))
+    assert fold(text) == " ".join(words)
+
+
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
+
+
+@given(st.text())
+def test_composed_and_decomposed_text_are_one(text: str) -> None:
+    assert fold(unicodedata.normalize("NFD", text)) == fold(text) == unicodedata.normalize("NFC", fold(text))
 
 
 def test_a_song_needs_artist_and_title() -> None:
@@ -103,6 +177,9 @@ def test_a_song_needs_artist_and_title() -> None:
         ("Oxygene, Part I", "Oxygene, Part II", False),
         ("Nocturne Op. 9", "Nocturne", False),
         ("Hello Goodbye", "Hello Goodness", False),
+        ("カラスノナクコエガスル", "ガラスノナクコエガスル", False),
+        ("사랑하기때문에그대", "사랑하기때문에그때", False),
+        ("Подмосковные вечера", "Подмосковные вечора", True),
     ],
 )
 def test_titles_that_differ_by_a_letter(one: str, other: str, same: bool) -> None:

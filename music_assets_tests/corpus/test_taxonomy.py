@@ -71,6 +71,18 @@ def test_a_folder_may_bear_a_label_without_genre() -> None:
     assert TAXONOMY.slug("Experimental") == "experimental"
 
 
+@pytest.mark.parametrize(
+    "name", ["ジャズ", "バラード", "हिन्दी", "தமிழ்", "발라드", "락", "歌", "หมอลำ", "أغاني", "ශ්\u200dරී"]
+)
+def test_a_genre_in_any_script_keeps_its_letters(name: str) -> None:
+    assert TAXONOMY.slug(name) == name
+
+
+@pytest.mark.parametrize("name", ["A", "Я", "あ", "7", "!", "\u0301"])
+def test_a_shelf_is_no_genre(name: str) -> None:
+    assert TAXONOMY.slug(name) is None
+
+
 def test_names_that_name_nothing() -> None:
     assert TAXONOMY.names_nothing("Various Artists")
     assert not TAXONOMY.names_nothing("311")
