@@ -1,5 +1,6 @@
 """Bytes of a MIDI file to a symusic score: unwrapping, repair, and a verdict where neither helps."""
 
+import errno
 import os
 import re
 import struct
@@ -14,7 +15,6 @@ MAXIMUM_BYTES = 16 << 20
 MAXIMUM_UNPACKED_BYTES = 32 << 20
 """Largest MIDI that may come out of a gzip file."""
 
-_HEADER = b"MThd"
 _FOREIGN = {
     b"<": "a web page",
     b"PK\x03\x04": "a zip archive: unpack it first",
@@ -46,8 +46,8 @@ class Reading:
 def load_score(path: Path) -> ScoreTick:
     """The score of a MIDI file, times in ticks.
 
-    Raises :class:`BadMidi`. The parser is native code fed with untrusted bytes: call this in a worker process
-    for files that no scan has found to be ``ok``.
+    Raises :class:`BadMidi`, and OSError as :func:`load_bytes` does. The parser is native code fed with untrusted
+    bytes: call this in a worker process for files that no scan has found to be ``ok``.
     """
     try:
         return read_score(load_bytes(path)).score
@@ -56,15 +56,22 @@ def load_score(path: Path) -> ScoreTick:
 
 
 def load_bytes(path: Path) -> bytes:
-    """The bytes of a file that is not larger than ``MAXIMUM_BYTES``. Raises :class:`BadMidi`."""
+    """The bytes of a file that is not larger than ``MAXIMUM_BYTES``.
+
+    Raises :class:`BadMidi` for a larger one, and OSError, which names the file and says nothing of what it holds, if
+    it cannot be read now.
+    """
     try:
         with path.open("rb") as file:
+            before = os.fstat(file.fileno())
             # as large as needed: room for the largest file costs more time than the reading
-            data = file.read(min(os.fstat(file.fileno()).st_size, MAXIMUM_BYTES) + 1)
-    except FileNotFoundError as error:
-        raise BadMidi("unreadable", "There is no such file, or its name is not UTF-8: rename it.") from error
+            data = file.read(min(before.st_size, MAXIMUM_BYTES) + 1)
+            after = os.fstat(file.fileno())
     except OSError as error:
-        raise BadMidi("unreadable", f"The file cannot be opened ({error.strerror}).") from error
+        error.filename = str(path)
+        raise
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise OSError(errno.EBUSY, "Written to while it was read", str(path))
     if len(data) > MAXIMUM_BYTES:
         raise BadMidi("too large", f"The file has more than {MAXIMUM_BYTES >> 20} MiB.")
     return data
@@ -73,30 +80,34 @@ def load_bytes(path: Path) -> bytes:
 def read_score(data: bytes) -> Reading:
     """Parse the bytes of a MIDI file, also inside gzip, a RIFF (.rmi) or a MacBinary wrapper.
 
-    Data bytes over 127 are clamped and reported as a repair. Raises :class:`BadMidi`.
+    What :func:`music_assets.corpus.smf.clean` puts right is reported as a repair. Raises :class:`BadMidi`.
     """
+    from music_assets.corpus.smf import HEADER, clean  # compiled: not for who only asks for names
+
     if not data:
         raise BadMidi("empty file", "The file has no bytes.")
     data, repairs = _unwrap(data)
-    if not data.startswith(_HEADER):
+    if not data.startswith(HEADER):
         kind = next((name for magic, name in _FOREIGN.items() if data.startswith(magic)), "no known wrapper")
-        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {_HEADER!r}: {kind}.")
-    if len(data) < 14:
-        raise BadMidi("truncated", "The file ends inside its header.")
-    (division,) = struct.unpack_from(">H", data, 12)
-    if division == 0 or division & 0x8000:
-        raise BadMidi("unreadable", "Time is not counted in ticks per quarter note.")
+        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {HEADER!r}: {kind}.")
+    data, mended = clean(data)
     try:
-        return Reading(ScoreTick.from_midi(data), repairs)
+        score = ScoreTick.from_midi(data)
     except RuntimeError as error:
-        # symusic's words for a data byte that has its highest bit set
-        if not re.match(r"Get \w+=\d+", str(error)):
-            raise _bad_midi(error) from None
-    try:
-        score = ScoreTick.from_midi(data, sanitize_data=True)
-    except RuntimeError as error:
-        raise _bad_midi(error) from None
-    return Reading(score, (*repairs, "Data bytes over 127 were clamped."))
+        raise BadMidi("unreadable", f"The parser says: {error}.") from None
+    return Reading(_without_silence(score), (*repairs, *mended))
+
+
+def _without_silence(score: ScoreTick) -> ScoreTick:
+    """The score without what lies behind its last note, in place: nothing of it is heard."""
+    columns = [track.notes.numpy() for track in score.tracks if len(track.notes)]
+    if columns:
+        end = max(int(max((one["time"] + one["duration"]).max(), one["time"].max() + 1)) for one in columns)
+        lyrics = [track.lyrics for track in score.tracks]
+        for events in (score.tempos, score.time_signatures, score.key_signatures, score.markers, *lyrics):
+            if len(events) and events[-1].time >= end:
+                events.filter(lambda event: event.time < end, inplace=True)
+    return score
 
 
 def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -106,7 +117,7 @@ def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         return _riff_data(data), ("Unwrapped from RIFF.",)
     # MacBinary puts 128 bytes before the file, some mail gateways a few lines
-    start = data.find(_HEADER, 0, 1024)
+    start = data.find(HEADER, 0, 1024)
     if start > 0:
         return data[start:], (f"Skipped {start} bytes before the MIDI header.",)
     return data, ()
@@ -136,9 +147,3 @@ def _riff_data(data: bytes) -> bytes:
             return data[position : position + size]
         position += size + size % 2
     raise BadMidi("not MIDI", "The RIFF file has no data chunk.")
-
-
-def _bad_midi(error: RuntimeError) -> BadMidi:
-    message = str(error).removesuffix(": iostream error").removeprefix("MiniMidi: ")
-    cut = message.startswith(("Invalid chunk length", "Unexpected EOF"))
-    return BadMidi("truncated" if cut else "unreadable", f"The parser says: {message}.")

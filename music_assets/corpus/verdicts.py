@@ -9,12 +9,14 @@ from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.reading import BadMidi, load_bytes, read_score
 
 OK = "ok"
+REFUSED = "cannot be opened"
+"""Verdict on a file that the system did not let be read; it says nothing of the file."""
 MINIMUM_NOTES = 16
 MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 3_600.0
 MAXIMUM_BARS = 5_000
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Raise it when the row of an unchanged file would change: every file is then read again."""
 
 
@@ -22,7 +24,7 @@ def examine(path: Path | str) -> dict[str, Any]:
     """``md5``, ``verdict``, ``detail`` and, where the file could be parsed, the facts of one file.
 
     A file that can be used has a ``fingerprint`` too (an array of uint32). ``detail`` is empty for a file that needed
-    no word. Never raises for a bad file.
+    no word. Never raises for a file, bad or out of reach.
     """
     row: dict[str, Any] = {"verdict": OK, "detail": ""}
     try:
@@ -36,6 +38,8 @@ def examine(path: Path | str) -> dict[str, Any]:
     except BadMidi as error:
         row["verdict"] = error.verdict
         row["detail"] = f"{row['detail']} {error.detail}".strip()
+    except OSError as error:
+        row |= {"verdict": REFUSED, "detail": f"{error.strerror or error}. It is tried again at the next scan."}
     return row
 
 

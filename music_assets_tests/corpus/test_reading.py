@@ -6,13 +6,21 @@ import io
 import os
 import struct
 import tarfile
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import mido
 import pytest
 
-from music_assets.corpus.reading import MAXIMUM_BYTES, MAXIMUM_UNPACKED_BYTES, BadMidi, load_score, read_score
+from music_assets.corpus.reading import (
+    MAXIMUM_BYTES,
+    MAXIMUM_UNPACKED_BYTES,
+    BadMidi,
+    load_bytes,
+    load_score,
+    read_score,
+)
 from music_assets.corpus.verdicts import examine
 from music_assets_tests.midi_files import make_tune
 
@@ -74,12 +82,45 @@ def test_verdict_of_bytes_that_are_no_usable_midi(data: bytes, verdict: str) -> 
 
 
 def test_an_error_names_the_file(tmp_path: Path) -> None:
-    large, missing = tmp_path / "large.mid", tmp_path / "missing.mid"
+    large = tmp_path / "large.mid"
     with large.open("wb") as file:
         file.truncate(MAXIMUM_BYTES + 1)
-    for path, verdict in [(large, "too large"), (missing, "unreadable"), (tmp_path, "unreadable")]:
-        with pytest.raises(BadMidi, match=f"^{verdict}: {path}: "):
+    with pytest.raises(BadMidi, match=f"^too large: {large}: "):
+        load_score(large)
+    broken = tmp_path / "broken.mid"
+    broken.symlink_to("/proc/self/mem")  # opens, and gives an input/output error
+    for path, error in [
+        (tmp_path / "missing.mid", FileNotFoundError),
+        (tmp_path, IsADirectoryError),
+        (broken, OSError),
+    ]:
+        with pytest.raises(error, match=str(path)):
             load_score(path)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_no_bad_file(tmp_path: Path) -> None:
+    path = tmp_path / "growing.mid"
+    path.write_bytes(MIDI)
+    done = threading.Event()
+
+    def write() -> None:
+        with path.open("r+b", buffering=0) as file:
+            while not done.is_set():
+                file.seek(0)
+                file.write(MIDI)
+
+    def read_until_refused() -> None:
+        while load_bytes(path):
+            pass
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(OSError, match=f"Written to while it was read: '{path}'"):
+            read_until_refused()
+    finally:
+        done.set()
+        writer.join()
 
 
 @pytest.mark.skipif("MUSIC_ASSETS_CORPUS" not in os.environ, reason="MUSIC_ASSETS_CORPUS names no corpus folder")
