@@ -1,5 +1,6 @@
 """The command line: ``music-assets ...``."""
 
+import math
 import os
 import signal
 import sys
@@ -15,12 +16,22 @@ app = typer.Typer(help="Symbolic music from raw MIDI to an honest report.", no_a
 
 app.add_typer(corpus, name="corpus")
 
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 Architecture = Annotated[str, typer.Option(help="Network to train: gpt, lstm or gru.")]
 Preset = Annotated[
     str | None,
     typer.Option(help="Network's size: tiny (a laptop's CPU), small, base (one big GPU); as the last time, or tiny."),
 ]
-Minutes = Annotated[float | None, typer.Option(help="Training budget in minutes; as the last time, or 3.5.", min=0.01)]
+Minutes = Annotated[
+    float | None,
+    typer.Option(help="Training budget in minutes; as the last time, or 3.5.", min=0.01, callback=_finite),
+]
 Samples = Annotated[int, typer.Option(help="Samples to generate per genre.", min=1, max=4096)]
 Retrain = Annotated[bool, typer.Option("--retrain", help="Train even if no shard changed since the last training.")]
 
@@ -180,12 +191,14 @@ def vocabulary(
 
 @app.command()
 def compare(
-    minutes: Annotated[float, typer.Option(help="Training budget of each in minutes.", min=0.01)] = 3.5,
+    minutes: Annotated[
+        float, typer.Option(help="Training budget of each in minutes.", min=0.01, callback=_finite)
+    ] = 3.5,
     architectures: Annotated[
         str, typer.Option(help="What to compare, separated by commas.")
     ] = "gpt,lstm,gru,pianoroll",
     preset: Preset = None,
-    seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Train several architectures for the same time on the same pieces, and print one table."""
     from music_assets.pipeline import run_comparison

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import shutil
 import tempfile
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, a staged file's name is 20 longer than its target's, and MLflow's metrics take 250."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,15 @@ class DataPaths:
 
     @classmethod
     def from_environment(cls) -> "DataPaths":
-        """The folder named by ``MUSIC_ASSETS_DATA``, or ``data`` in the working directory; always absolute."""
-        return cls(Path(os.environ.get("MUSIC_ASSETS_DATA", "data")).resolve())
+        """The folder named by ``MUSIC_ASSETS_DATA``, or ``data`` in the working directory; always absolute.
+
+        Empty counts as unset, and ``~`` is a home folder. Raises ValueError if nobody has that home.
+        """
+        named = os.environ.get("MUSIC_ASSETS_DATA") or "data"
+        try:
+            return cls(Path(named).expanduser().resolve())
+        except RuntimeError:
+            raise ValueError(f"MUSIC_ASSETS_DATA is {named}, but nobody has that home folder: name another.") from None
 
     @property
     def raw(self) -> Path:
@@ -48,13 +59,18 @@ class DataPaths:
         """The corpus index (DuckDB)."""
         return self.root / "index" / "midi_index.duckdb"
 
+    @property
+    def index_settings(self) -> Path:
+        """The settings that the index is built with (JSON); they outlive it."""
+        return self.root / "index" / "settings.json"
+
     def genre_pieces(self, genre: str) -> Path:
         """The pieces of one genre (Parquet)."""
-        return self.root / "index" / "genre_pieces" / f"{genre}.parquet"
+        return self.root / "index" / "genre_pieces" / f"{file_name(genre)}.parquet"
 
     def shard(self, genre: str, transposition: str) -> Path:
         """The token ids of one genre at one transposition (Arrow IPC)."""
-        return self.root / "tokens" / genre / f"{transposition}.arrow"
+        return self.root / "tokens" / file_name(genre) / f"{transposition}.arrow"
 
     def checkpoints(self, architecture: str) -> Path:
         """Folder of one architecture's checkpoints."""
@@ -62,7 +78,7 @@ class DataPaths:
 
     def samples(self, architecture: str, genre: str) -> Path:
         """Folder of generated samples."""
-        return self.root / "samples" / architecture / genre
+        return self.root / "samples" / architecture / file_name(genre)
 
     def evaluation(self, architecture: str) -> Path:
         """Folder of one architecture's evaluation results and its ``report.html``."""
@@ -77,6 +93,17 @@ class DataPaths:
     def mlflow(self) -> Path:
         """MLflow's database and artifacts."""
         return self.root / "mlflow"
+
+
+def file_name(name: str) -> str:
+    """A name as part of a file's name: as it is or, where a file system would refuse it with what is put before and
+    after it, its beginning and a hash.
+    """
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return f"{encoded[: _LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 class DiskFull(OSError):

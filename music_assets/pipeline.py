@@ -134,9 +134,9 @@ def bring_shards_up_to_date(instance: dg.DagsterInstance) -> None:
     _index(instance, "raw_midi", "midi_index")
     step = _Steps(instance)
     genres = sorted(instance.get_dynamic_partitions(GENRES))
-    first, *_, last = transpositions.get_partition_keys()
+    names = transpositions.get_partition_keys()
     for genre in genres:
-        step("token_shards", partition=genre, partition_range=(f"{genre}|{first}", f"{genre}|{last}"))
+        step("token_shards", partition=genre, partition_range=(f"{genre}|{names[0]}", f"{genre}|{names[-1]}"))
 
 
 def _index(instance: dg.DagsterInstance, *assets: str) -> None:

@@ -16,6 +16,10 @@ from pathlib import Path
 HOST = "127.0.0.1"
 
 
+class BadPort(ValueError):
+    """There is no such port, it may not be opened, or both servers were given the same one."""
+
+
 class PortInUse(ValueError):
     """Another program listens on a port that a server needs."""
 
@@ -41,9 +45,13 @@ def servers(
         tracking_store: MLflow's backend store, such as ``sqlite:////data/mlflow/mlflow.db``.
 
     Raises:
-        PortInUse: before anything is started.
+        BadPort, PortInUse: before anything is started.
         ServerDied: one ended or did not answer in time.
     """
+    if dagster_port == mlflow_port:
+        raise BadPort(
+            f"Port {dagster_port} cannot serve both: give --dagster-port and --mlflow-port different numbers."
+        )
     for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
         _require_free(name, port)
     addresses = Addresses(f"http://{HOST}:{dagster_port}", f"http://{HOST}:{mlflow_port}")
@@ -76,14 +84,18 @@ def servers(
 
 
 def _require_free(name: str, port: int) -> None:
+    option = f"--{name.lower()}-port"
+    if not 1 <= port <= 65535:
+        raise BadPort(f"There is no port {port} for {name}: give {option} a number from 1 to 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError:
+            raise BadPort(f"You may not open port {port} for {name}: give {option} a number above 1023.") from None
         except OSError:
             raise PortInUse(
-                f"Port {port}, which {name} needs, is in use: end that program or choose another port with "
-                f"--{name.lower()}-port."
+                f"Port {port}, which {name} needs, is in use: end that program or choose another port with {option}."
             ) from None
 
 

@@ -141,6 +141,42 @@ def test_a_port_in_use(tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize(
+    ("ports", "sentence"),
+    [
+        (("80000", "5000"), "There is no port 80000 for Dagster: give --dagster-port a number from 1 to 65535."),
+        (("3000", "0"), "There is no port 0 for MLflow: give --mlflow-port a number from 1 to 65535."),
+        (("-1", "5000"), "There is no port -1 for Dagster: give --dagster-port a number from 1 to 65535."),
+        (("3971",) * 2, "Port 3971 cannot serve both: give --dagster-port and --mlflow-port different numbers."),
+    ],
+)
+def test_ports_that_cannot_be(ports: tuple[str, str], sentence: str, tmp_path: Path):
+    done = music_assets("ui", "--dagster-port", ports[0], "--mlflow-port", ports[1], folder=project(tmp_path))
+    assert (done.returncode, done.stderr.strip()) == (1, f"music-assets: {sentence}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pipeline", "--minutes", "nan"),
+        ("pipeline", "--samples", "0"),
+        ("demo", "--minutes", "inf"),
+        ("compare", "--minutes", "-1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_any_work(arguments: tuple[str, ...], tmp_path: Path):
+    done = music_assets(*arguments, folder=project(tmp_path))
+    assert done.returncode == 2
+    assert f"Invalid value for '{arguments[1]}'" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_transpositions_that_cannot_be(tmp_path: Path):
+    done = music_assets("pipeline", folder=project(tmp_path), MUSIC_ASSETS_TRANSPOSITIONS="3..1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("music-assets: MUSIC_ASSETS_TRANSPOSITIONS is '3..1': give the lowest and the")
+
+
 def test_the_corpus_summary_a_files_story_and_a_new_label(tmp_path: Path):
     folder = project(tmp_path)
     paths = DataPaths(folder / "data")

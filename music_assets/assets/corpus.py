@@ -9,7 +9,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from music_assets.assets.failures import clear_failures
+from music_assets.assets.failures import AssetConfig, clear_failures
 from music_assets.assets.metadata import bars, log_progress, table
 from music_assets.corpus.index import (
     IndexSettings,
@@ -23,9 +23,10 @@ from music_assets.corpus.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collect
 from music_assets.corpus.scan import scan
 from music_assets.partitions import GENRES, genres
 from music_assets.resources import Data, Materialization, available_cores, latest
+from music_assets.settings import Settings
 
 
-class LakhConfig(dg.Config):
+class LakhConfig(AssetConfig):
     collection: Literal["clean_midi", "lmd_full"] = Field(
         "clean_midi",
         description="clean_midi: 17,256 files by artist and title, 234 MB to fetch; lmd_full: 178,561 files, 1.8 GB.",
@@ -89,7 +90,7 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
     )
 
 
-class ScanConfig(dg.Config):
+class ScanConfig(AssetConfig, Settings):
     settle_seconds: float = Field(
         0.0, ge=0, description="Leave files that changed more recently than this for the next time."
     )
@@ -131,7 +132,7 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
     )
 
 
-class IndexConfig(dg.Config, IndexSettings):
+class IndexConfig(AssetConfig, IndexSettings):
     pass
 
 

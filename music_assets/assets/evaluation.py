@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from music_assets.assets.failures import clear_failures
+from music_assets.assets.failures import AssetConfig, clear_failures
 from music_assets.assets.generation import generated_samples
 from music_assets.assets.metadata import table
 from music_assets.assets.model import checkpoint
@@ -33,7 +33,7 @@ def _after(*unless: dg.AssetsDefinition, label: str) -> dg.AutomationCondition:
 after_the_model = _after(token_shards, label="after the model")
 
 
-class EvaluationSettings(dg.Config, EvaluationConfig):
+class EvaluationSettings(AssetConfig, EvaluationConfig):
     pass
 
 
@@ -280,7 +280,7 @@ def consistency_report(
 def _caveats(data: Data, facts: CheckpointFacts, ngram_share: float) -> list[str]:
     """What a reader must know of this corpus before believing a number."""
     pieces = pl.concat(
-        pl.read_parquet(data.paths.genre_pieces(genre), columns=["genre", "split", "velocity_levels"])
+        pl.read_parquet(data.paths.genre_pieces(genre), columns=["genre", "split", "velocity_levels"], glob=False)
         for genre in facts.genres
     )
     flat = pieces.filter(pl.col("split") == "train")["velocity_levels"].le(8).mean()

@@ -6,14 +6,29 @@ import os
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
+from pydantic import ValidationError
 
 from music_assets.paths import DataPaths, DiskFull, require_room
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class AssetConfig(dg.Config):
+    """Settings of an asset. What is wrong with them is the run's failure in one sentence, and not tried again."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = first["msg"].removeprefix("Value error, ")
+            if name := ".".join(map(str, first["loc"])):
+                reason = f"{name} cannot be {first['input']!r}: {reason[:1].lower()}{reason[1:]}."
+            raise dg.Failure(reason, allow_retries=False) from None
 
 
 def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:

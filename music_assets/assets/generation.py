@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from music_assets.assets.failures import clear_failures
+from music_assets.assets.failures import AssetConfig, clear_failures
 from music_assets.assets.metadata import log_progress, table
 from music_assets.assets.model import checkpoint
 from music_assets.generation.config import SamplingConfig
@@ -14,7 +14,7 @@ from music_assets.resources import Data, Links, available_cores
 from music_assets.training.runs import require_champion
 
 
-class SamplesConfig(dg.Config, SamplingConfig):
+class SamplesConfig(AssetConfig, SamplingConfig):
     pass
 
 
@@ -71,7 +71,7 @@ def generated_samples(
     }
     tracking = Tracking(paths)
     if tracking.has_run(facts.mlflow_run_id):
-        tracking.log_artifacts(facts.mlflow_run_id, batch.folder, f"samples/{genre}")
+        tracking.log_artifacts(facts.mlflow_run_id, batch.folder, f"samples/{batch.folder.name}")
         url = links.mlflow_run_url(tracking.experiment_id, facts.mlflow_run_id)
         metadata["listen"] = dg.MetadataValue.url(f"{url}/artifacts")
     return dg.MaterializeResult(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from music_assets.assets.failures import clear_failures, end_with_parent
+from music_assets.assets.failures import AssetConfig, clear_failures, end_with_parent
 from music_assets.assets.metadata import curve, table
 from music_assets.assets.tokens import token_shards
 from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
@@ -40,7 +40,7 @@ LOG_SECONDS = 20
 """Between two lines of progress, validations aside."""
 
 
-class CheckpointConfig(dg.Config, TrainingConfig):
+class CheckpointConfig(AssetConfig, TrainingConfig):
     pass
 
 

@@ -1,12 +1,14 @@
 """What an evaluation run may be told."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from music_assets.settings import Settings
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Settings):
     """Settings of the feature statistics, the genre classifier, the copying test and the report."""
 
-    seed: int = Field(default=0, description="Seed of every resampling, split and classifier.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every resampling, split and classifier.")
     excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
     excerpts_per_piece: int = Field(
         default=3,

@@ -1,9 +1,11 @@
 """How samples are drawn."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from music_assets.settings import Settings
 
 
-class SamplingConfig(BaseModel):
+class SamplingConfig(Settings):
     """Settings of one batch of samples. Together with the checkpoint they determine every sample."""
 
     count: int = Field(default=24, ge=1, le=4096, description="Samples per genre.")
@@ -14,4 +16,4 @@ class SamplingConfig(BaseModel):
     top_p: float = Field(
         default=0.98, gt=0, le=1, description="Keep the likeliest tokens up to this total probability; 1 keeps all."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the random numbers.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the random numbers.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import sample
-from music_assets.paths import publish, restore
+from music_assets.paths import file_name, publish, restore
 from music_assets.rendering.audio import render_many
 from music_assets.rendering.pianoroll import draw_pianoroll
 from music_assets.tokens.remi import canonical, decode, notes
@@ -60,7 +60,7 @@ def generate_samples(
     """
     drawn = sample(checkpoint.token_network, checkpoint.vocabulary, genre, settings, progress)
     ids = [canonical(one.ids) for one in drawn]
-    names = [f"{genre}-{index:03d}" for index in range(len(ids))]
+    names = [f"{file_name(genre)}-{index:03d}" for index in range(len(ids))]
     counts = [len(notes(one).pitch) for one in ids]
     with publish(folder) as fresh:
         fresh.mkdir()

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args, overload
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
+from music_assets.settings import Settings
 from music_assets.tokens.repeats import ORDERS
 
 TokenArchitecture = Literal["gpt", "lstm", "gru"]
@@ -12,7 +13,7 @@ TOKEN_ARCHITECTURES: tuple[TokenArchitecture, ...] = get_args(TokenArchitecture)
 """Those that read and write tokens; `pianoroll` reads and writes steps of a piano roll."""
 
 
-class _Shape(BaseModel):
+class _Shape(Settings):
     """What all networks have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

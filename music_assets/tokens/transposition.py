@@ -36,7 +36,7 @@ def _name(semitones: int) -> str:
     return f"down{-semitones}" if semitones < 0 else f"up{semitones}" if semitones else "original"
 
 
-TRANSPOSITIONS = transposition_range(os.environ.get("MUSIC_ASSETS_TRANSPOSITIONS", "-5..6"))
+TRANSPOSITIONS = transposition_range(os.environ.get("MUSIC_ASSETS_TRANSPOSITIONS", "").strip() or "-5..6")
 """Name -> semitones of every transposition there is; by default they put a piece into every key once."""
 
 

@@ -2,12 +2,14 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from music_assets.settings import Settings
 
 Precision = Literal["auto", "float32"]
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent.
 
     A pianoroll has no controls, no infills and no samples.
@@ -107,7 +109,7 @@ class TrainingConfig(BaseModel):
     )
     report_every: int = Field(default=20, ge=1, description="Steps between two points of the training curves")
     save_minutes: float = Field(default=5.0, gt=0, description="Minutes of work that a kill may cost at most")
-    seed: int = Field(default=0, ge=0, description="Seed of the weights, the batches and dropout")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the weights, the batches and dropout")
     device: str = Field(default="auto", description="cpu, cuda, cuda:1, ...; auto takes a GPU if there is one")
 
     @model_validator(mode="after")

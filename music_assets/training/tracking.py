@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import polars as pl
 
 from music_assets.models.config import unit
-from music_assets.paths import DataPaths
+from music_assets.paths import DataPaths, file_name
 from music_assets.training.champion import Decision
 from music_assets.training.loop import TrainingProgress
 from music_assets.training.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
@@ -203,7 +203,7 @@ class TrackedRun:
         }
         if progress.score:
             values["valid/bits_per_note"] = progress.score.bits_per_note
-            values |= {f"valid/bits_per_note/{genre}": b for genre, b in progress.score.by_genre.items()}
+            values |= {f"valid/bits_per_note/{file_name(genre)}": b for genre, b in progress.score.by_genre.items()}
             values |= {f"valid/{name}": value for name, value in progress.score.measures.items()}
         now = round(time.time() * 1000)
         self._waiting += [Metric(name, value, now, progress.tokens) for name, value in values.items()]

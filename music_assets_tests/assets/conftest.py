@@ -55,8 +55,8 @@ class Graph:
 
     def tokenise(self, genre: str) -> None:
         self.make("genre_pieces", partition=genre)
-        first, *_, last = transpositions.get_partition_keys()
-        ends = (f"{genre}|{first}", f"{genre}|{last}")
+        names = transpositions.get_partition_keys()
+        ends = (f"{genre}|{names[0]}", f"{genre}|{names[-1]}")
         self.make("token_shards", partition_range=ends)
 
     @property

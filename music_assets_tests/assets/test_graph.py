@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,34 @@ def test_shards_before_pieces_and_training_before_shards(graph: Graph):
     graph.instance.add_dynamic_partitions("genre", ["reel"])
     assert "materialise genre_pieces [reel] first" in failure(graph.run("token_shards", partition="reel|original"))
     assert "materialise token_shards first" in failure(graph.run("checkpoint", partition="gpt", config=TINY))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"minutes": math.nan}, "minutes cannot be nan: input should be a finite number."),
+        ({"minutes": -1.0}, "minutes cannot be -1.0: input should be greater than 0."),
+        ({"minutes": None}, "A training run needs a budget: give minutes, tokens or both."),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence_and_not_tried_again(
+    graph: Graph, settings: dict[str, float | None], sentence: str
+):
+    done = graph.run("checkpoint", partition="gpt", config=settings)
+    assert failure(done) == sentence
+    assert not [event for event in done.all_events if event.is_step_up_for_retry]
+
+
+def test_a_genre_whose_name_is_longer_than_a_file_may_be_called(graph: Graph):
+    genre, tunes = "polka" * 50, graph.paths.raw / "tunes"
+    write_corpus(graph.paths.raw, {"polka": 30}, bars=4)
+    (tunes / "polka").rename(tunes / genre)
+    graph.ingest()
+    assert graph.genres == [genre]
+    graph.tokenise(genre)
+    graph.make("checkpoint", partition="gpt", config=TINY | {"samples": 1})
+    graph.make("generated_samples", partition=f"gpt|{genre}", config={"count": 1, "max_tokens": 64, "max_bars": 2})
+    assert graph.latest("generated_samples", f"gpt|{genre}").metadata["samples"].value == 1
 
 
 def test_a_checkpoint_of_another_vocabulary(trained: Graph):

@@ -105,13 +105,22 @@ def test_what_is_no_range_around_0_is_one_sentence(text: str) -> None:
     )
 
 
-def test_the_environment_sets_the_range_of_the_whole_graph() -> None:
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("-1..1", ["down1", "original", "up1"]),
+        ("0..0", ["original"]),
+        ("", list(TRANSPOSITIONS)),
+        (" ", list(TRANSPOSITIONS)),
+    ],
+)
+def test_the_environment_sets_the_range_of_the_whole_graph(text: str, names: list[str]) -> None:
     code = "from music_assets.partitions import transpositions; print(*transpositions.get_partition_keys())"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"MUSIC_ASSETS_TRANSPOSITIONS": "-1..1"},
+        env=os.environ | {"MUSIC_ASSETS_TRANSPOSITIONS": text},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["down1", "original", "up1"]
+    assert done.stdout.split() == names

@@ -303,6 +303,13 @@ def test_a_run_needs_a_budget():
         TrainingConfig.model_validate({"minutes": None})
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["minutes", "learning_rate", "weight_decay", "gradient_clip", "genre_temperature"])
+def test_settings_are_finite(name, number):
+    with pytest.raises(ValidationError, match="finite number"):
+        TrainingConfig.model_validate({name: number})
+
+
 def test_an_unknown_device_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="The device 'abacus' cannot be used"):
         train("gpt", small_config(device="abacus"), shards(), tmp_path / "run")
