@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
+from music_assets.corpus.verdicts import READER_VERSION
 from music_assets.paths import require_room
 from music_assets.tokens.documents import Document, Facts, encode_files
 from music_assets.tokens.shards import (
@@ -48,6 +49,7 @@ class ShardSummary:
     reused: int  # pieces whose encoding was already in the genre's shards
     out_of_range: int  # training pieces left out, because a pitch would leave 0..127
     failed: dict[str, str]  # piece id -> why it has no encoding
+    refused: dict[str, str]  # those of them that the next build tries again, because their file could not be read
     content_hash: str  # as stored in the file
     rewritten: bool
 
@@ -62,23 +64,27 @@ def build_shards(
 ) -> list[ShardSummary]:
     """Bring some transpositions of one genre up to date with its pieces.
 
-    ``pieces`` has the columns piece_id, path (relative to ``raw``), group_id and split; ``shard_path`` maps
-    a transposition to its file. The ``original`` shard, whether it is asked for or not, comes first: it keeps every
-    encoding, and the transposed ones are made from it; splits and groups always come from ``pieces``. Only
-    ``original`` holds valid and test pieces. A file whose content would stay the same is not touched. A piece that
-    cannot be encoded is left out and reported.
+    ``pieces`` has the columns piece_id, path (relative to ``raw``), group_id, split and, where it is known, md5;
+    ``shard_path`` maps a transposition to its file. The ``original`` shard, whether it is asked for or not, comes
+    first: it keeps every encoding, and the transposed ones are made from it; splits and groups always come from
+    ``pieces``. Only ``original`` holds valid and test pieces. A file whose content would stay the same is not touched.
+
+    A piece that cannot be encoded is left out and reported. It is tried again once its file, the reader or the encoder
+    has changed; by every build if its file could not be read, is not the one with this md5, or has met a bug.
     Raises BadTranspositions (a ValueError) for an unknown transposition.
     """
     for name in transpositions:
         semitones_of(name)
-    encoded, changed = _update_original(shard_path("original"), pieces, raw, genre, workers)
+    encoded, refused, changed = _update_original(shard_path("original"), pieces, raw, genre, workers)
     original = read_shard(shard_path("original"))
     summaries = []
     for name in transpositions:
         listing, out_of_range, rewritten = original, 0, changed
         if name != "original":
             listing, blocks, out_of_range = transposed(original, name)
-            rewritten = _write_if_changed(shard_path(name), listing, blocks)
+            rewritten = stored_hash(shard_path(name)) != listing.content_hash
+            if rewritten:
+                write_shard(shard_path(name), listing, blocks)
         summaries.append(
             ShardSummary(
                 transposition=name,
@@ -90,7 +96,8 @@ def build_shards(
                 encoded=encoded,
                 reused=len(pieces) - encoded,
                 out_of_range=out_of_range,
-                failed=listing.failed,
+                failed=original.failed | refused,
+                refused=refused,
                 content_hash=listing.content_hash,
                 rewritten=rewritten,
             )
@@ -116,6 +123,7 @@ def transposed(original: Shard, transposition: str) -> tuple[Listing, Iterator[n
         rows=transposed_rows(original.rows[chosen], semitones),
         offsets=_offsets(np.diff(original.offsets)[chosen]),
         failed={},
+        failed_files={},
     )
     return listing, _shifted(original, chosen, semitones), int((training & ~fits).sum())
 
@@ -128,23 +136,53 @@ def _shifted(original: Shard, chosen: np.ndarray, semitones: int) -> Iterator[np
             yield from shifted_blocks(ids, semitones)
 
 
-def _update_original(path: Path, pieces: pl.DataFrame, raw: Path, genre: str, workers: int) -> tuple[int, bool]:
-    """Number of pieces encoded, and whether the shard has changed."""
+def pieces_to_encode(pieces: pl.DataFrame, original: Listing) -> pl.DataFrame:
+    """Those of a genre's pieces that its original shard lacks, but for those that another try would not help.
+
+    With the column ``file``: the content of the piece's file and the code that reads it, for which a failure holds.
+    """
+    md5 = pl.col("md5").fill_null("") if "md5" in pieces.columns else pl.lit("")
+    missing = pieces.filter(~pl.col("piece_id").is_in(original.piece_ids)).with_columns(
+        md5=md5, file=pl.format("reader {}, md5 {}", READER_VERSION, md5)
+    )
+    failed = pl.DataFrame([*original.failed_files.items()], {"piece_id": pl.String, "file": pl.String}, orient="row")
+    return missing.join(failed, on=["piece_id", "file"], how="anti", maintain_order="left")
+
+
+def _update_original(
+    path: Path, pieces: pl.DataFrame, raw: Path, genre: str, workers: int
+) -> tuple[int, dict[str, str], bool]:
+    """Number of pieces tried, why some of them could not be read, and whether the shard has changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = _stored(path, genre)
-    new = pieces.filter(~pl.col("piece_id").is_in([*stored.piece_ids, *stored.failed]))
-    piece_ids, failed = new["piece_id"].to_list(), dict(stored.failed)
-    results = encode_files([raw / name for name in new["path"]], workers)
+    new = pieces_to_encode(pieces, stored).select("piece_id", "path", "md5", "file").rows()
+    tried = {piece for piece, *_ in new}
+    failed = {piece: why for piece, why in stored.failed.items() if piece not in tried}
+    failed_files = {piece: file for piece, file in stored.failed_files.items() if piece not in tried}
+    refused: dict[str, str] = {}
+    results = encode_files([raw / name for _, name, _, _ in new], workers)
     try:
-        with tempfile.TemporaryFile(dir=path.parent) as file:
-            spilled = _Spilled(file)
+        with tempfile.TemporaryFile(dir=path.parent) as temporary:
+            spilled = _Spilled(temporary)
             for index, result in tqdm(results, f"Encoding {genre}", total=len(new), unit="file", disable=None):
-                if isinstance(result, Document):
-                    spilled.add(piece_ids[index], result)
+                piece, name, md5, file = new[index]
+                if md5 and result.md5 and result.md5 != md5:
+                    refused[piece] = (
+                        f"{raw / name}: It has changed since it was indexed: run `music-assets corpus update`."
+                    )
+                elif isinstance(result, Document):
+                    spilled.add(piece, result)
+                elif not result.md5:
+                    refused[piece] = result.why
                 else:
-                    failed[piece_ids[index]] = result
-            listing, blocks = _joined(pieces, stored, spilled, failed)
-            return len(new), _write_if_changed(path, listing, blocks)
+                    failed[piece] = result.why
+                    if not result.traceback:
+                        failed_files[piece] = file
+            listing, blocks = _joined(pieces, stored, spilled, failed, failed_files)
+            changed = stored_hash(path) != listing.content_hash or stored.failed_files != listing.failed_files
+            if changed:
+                write_shard(path, listing, blocks)
+            return len(new), refused, changed
     except OSError as error:
         require_room(path.parent, error)
         raise
@@ -198,7 +236,7 @@ class _Spilled:
 
 
 def _joined(
-    pieces: pl.DataFrame, stored: Shard, spilled: _Spilled, failed: dict[str, str]
+    pieces: pl.DataFrame, stored: Shard, spilled: _Spilled, failed: dict[str, str], failed_files: dict[str, str]
 ) -> tuple[Listing, Iterator[np.ndarray]]:
     """The original shard of the pieces, each taken from what is stored or from what was encoded now."""
     known = pl.concat(
@@ -213,6 +251,7 @@ def _joined(
         rows=chosen.select([*ROWS_SCHEMA]),
         offsets=_offsets((chosen["end"] - chosen["begin"]).to_numpy()),
         failed={piece: failed[piece] for piece in sorted(pieces["piece_id"]) if piece in failed},
+        failed_files={piece: failed_files[piece] for piece in sorted(pieces["piece_id"]) if piece in failed_files},
     )
     return listing, (ids[is_new][begin:end] for is_new, begin, end in places.iter_rows())
 
@@ -221,14 +260,6 @@ def _placed(rows: pl.DataFrame, offsets: np.ndarray, *, spilled: bool) -> pl.Dat
     """Piece ids and facts, and where the ids lie."""
     place = {"spilled": pl.lit(spilled), "begin": pl.Series(offsets[:-1]), "end": pl.Series(offsets[1:])}
     return rows.select("piece_id", *FACTS_SCHEMA).with_columns(**place)
-
-
-def _write_if_changed(path: Path, listing: Listing, blocks: Iterator[np.ndarray]) -> bool:
-    """Whether it had changed."""
-    changed = stored_hash(path) != listing.content_hash
-    if changed:
-        write_shard(path, listing, blocks)
-    return changed
 
 
 def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """MIDI files to documents: token ids and what is worth knowing of them, in worker processes."""
 
 import hashlib
+import logging
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.corpus.isolation import Lost, run_isolated
-from music_assets.corpus.reading import BadMidi, load_score
+from music_assets.corpus.reading import BadMidi, load_bytes, read_score
 from music_assets.tokens.remi import NO_LOSSES, Losses, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
@@ -16,6 +18,8 @@ from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
 # Few files are worth starting processes for; small portions leave no worker idle at the end.
 _FILES_PER_WORKER = 100
 _FILES_AT_A_TIME = 16
+
+_logger = logging.getLogger(__name__)
 
 
 class Facts(NamedTuple):
@@ -40,6 +44,15 @@ class Document(NamedTuple):
 
     ids: np.ndarray  # uint16[n]
     facts: Facts
+    md5: str = ""  # of the file's bytes
+
+
+class Failure(NamedTuple):
+    """Why a file has no document: one sentence that names it."""
+
+    why: str
+    md5: str = ""  # of the bytes that are to blame; empty if they were not read, or not to their end
+    traceback: str = ""  # of an exception that nobody foresaw, so that the code is to blame
 
 
 def describe(ids: np.ndarray, notes: int, seconds: float, losses: Losses = NO_LOSSES) -> Facts:
@@ -49,30 +62,43 @@ def describe(ids: np.ndarray, notes: int, seconds: float, losses: Losses = NO_LO
     return Facts(notes, seconds, *pitch_range(ids), *losses, types.tolist(), digest.hexdigest())
 
 
-def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int, Document | str]]:
+def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int, Document | Failure]]:
     """Encode MIDI files, in worker processes where there are many: index of the path, and its document.
 
-    In the order in which they finish. One sentence stands in place of the document where a file cannot be
-    read, has no notes or is too long.
+    In the order in which they finish. A file that cannot be read, has no notes, is too long or meets a bug costs
+    itself and no other; a bug's traceback is logged.
     """
     tasks = list(enumerate(paths))
     workers = min(workers, len(paths) // _FILES_PER_WORKER)
     if workers < 2:
-        yield from map(_encode_file, tasks)
-        return
-    for (index, _), result in run_isolated(_encode_file, tasks, workers=workers, chunk=_FILES_AT_A_TIME):
-        yield (index, result.detail) if isinstance(result, Lost) else result
+        results = ((task, _encode_file(task)) for task in tasks)
+    else:
+        results = run_isolated(_encode_file, tasks, workers=workers, chunk=_FILES_AT_A_TIME)
+    for (index, path), result in results:
+        if isinstance(result, Lost):
+            result = Failure(f"{path}: {result.detail}")
+        elif isinstance(result, Failure) and result.traceback:
+            _logger.error("%s\n%s", result.why, result.traceback)
+        yield index, result
 
 
-def _encode_file(task: tuple[int, Path]) -> tuple[int, Document | str]:
-    index, path = task
+def _encode_file(task: tuple[int, Path]) -> Document | Failure:
+    _, path = task
+    md5 = ""
     try:
-        encoding = encode_measured(load_score(path))
+        data = load_bytes(path)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        ids, notes, seconds, losses = encode_measured(read_score(data).score)
+        if not len(ids):
+            return Failure(f"{path}: The piece has no notes.", md5)
+        return Document(ids, describe(ids, notes, seconds, losses), md5)
+    except OSError as error:
+        return Failure(f"{path}: {error.strerror or error}.")
+    except MemoryError:
+        return Failure(f"{path}: There is not enough memory.")
     except BadMidi as error:
-        return index, error.detail
+        return Failure(f"{path}: {error.detail}", md5)
     except ValueError as error:
-        return index, f"{path}: {error}"
-    if not len(encoding.ids):
-        return index, f"{path}: The piece has no notes."
-    ids, notes, seconds, losses = encoding
-    return index, Document(ids, describe(ids, notes, seconds, losses))
+        return Failure(f"{path}: {error}", md5)
+    except Exception as error:
+        return Failure(f"{path}: {type(error).__name__}: {error}", md5, traceback.format_exc())

@@ -56,6 +56,7 @@ class Listing:
     rows: pl.DataFrame  # ``ROWS_SCHEMA``, one row a piece
     offsets: np.ndarray  # int64[n + 1], where in the ids each piece begins, and the end
     failed: dict[str, str]  # piece id -> why it could not be encoded
+    failed_files: dict[str, str]  # piece id -> the reader and the md5 of the file that failed for good
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -151,6 +152,7 @@ def make_shard(
         rows=transposed_rows(rows, semitones),
         offsets=np.cumsum([0, *(len(documents[i]) for i in order)], dtype=np.int64),
         failed=dict(sorted((failed or {}).items())),
+        failed_files={},
         ids=np.concatenate([np.empty(0, np.uint16), *(documents[i] for i in order)], dtype=np.uint16),
     )
 
@@ -185,6 +187,7 @@ def write_shard(path: Path, listing: Listing, blocks: Iterable[np.ndarray]) -> N
                 "transposition": listing.transposition,
                 "content_hash": listing.content_hash,
                 "failed": json.dumps(listing.failed),
+                "failed_files": json.dumps(listing.failed_files),
             }
         ),
     )
@@ -273,5 +276,6 @@ def read_shard(path: Path) -> Shard:
         rows=rows,
         offsets=documents.offsets.to_numpy(),
         failed=json.loads(metadata["failed"]),
+        failed_files=json.loads(metadata.get("failed_files", "{}")),
         ids=documents.values.to_numpy(),
     )

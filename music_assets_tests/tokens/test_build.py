@@ -14,9 +14,9 @@ from symusic.core import ScoreTick
 
 from music_assets.corpus.reading import load_score
 from music_assets.paths import DiskFull
-from music_assets.tokens import documents, remi
+from music_assets.tokens import build, documents, remi
 from music_assets.tokens.build import ShardSummary, build_shards
-from music_assets.tokens.documents import Document, encode_files
+from music_assets.tokens.documents import Document, Failure, _encode_file, encode_files
 from music_assets.tokens.shards import Shard, make_shard, read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS, transpose
 from music_assets_tests.midi_files import STYLES, make_tune, write_tune
@@ -41,13 +41,13 @@ class Genre:
     def path(self, transposition: str) -> Path:
         return self.shards / f"{transposition}.arrow"
 
-    def build(self, *transpositions: str) -> list[ShardSummary]:
-        return build_shards(self.pieces, self.raw, self.path, "jazz", transpositions)
+    def build(self, *transpositions: str, workers: int = 1) -> list[ShardSummary]:
+        return build_shards(self.pieces, self.raw, self.path, "jazz", transpositions, workers)
 
     def expected(self, transposition: str) -> Shard:
         """The shard, made piece by piece and all at once."""
         rows = []
-        for piece, path, group, split in self.pieces.iter_rows():
+        for piece, path, group, split in self.pieces.select("piece_id", "path", "group_id", "split").iter_rows():
             encoding = remi.encode_measured(load_score(self.raw / path))
             ids = transpose(encoding.ids, TRANSPOSITIONS[transposition])
             if ids is not None and (split == "train" or transposition == "original"):
@@ -173,6 +173,109 @@ def test_a_piece_that_cannot_be_encoded_is_reported_once_and_left_out(tmp_path: 
     assert (first.pieces, first.encoded, second.encoded, second.rewritten) == (1, 2, 0, False)
     assert list(first.failed.values()) == list(second.failed.values())
     assert "broken.mid" in next(iter(first.failed.values()))
+
+
+def test_what_failed_stays_failed_until_its_file_or_the_reader_changes(tmp_path: Path, monkeypatch) -> None:
+    genre = Genre(tmp_path)
+    genre.add(0)
+    broken = genre.raw / "broken.mid"
+    broken.write_bytes(b"not MIDI")
+    genre.add_file(broken, "broken", "train")
+    genre.pieces = genre.pieces.with_columns(md5="piece_id")
+    assert [genre.build("original")[0].encoded for _ in range(2)] == [2, 0]
+
+    monkeypatch.setattr(build, "READER_VERSION", build.READER_VERSION + 1)
+    again = genre.build("original")[0]
+    assert (again.encoded, again.pieces, again.content_hash) == (1, 1, genre.build("original")[0].content_hash)
+    assert genre.build("original")[0].encoded == 0
+
+    write_tune(broken, seed=7, bars=4)
+    md5 = pl.when(pl.col("path") == broken.name).then(pl.lit(hashlib.md5(broken.read_bytes()).hexdigest()))
+    genre.pieces = genre.pieces.with_columns(md5=md5.otherwise("md5"))
+    mended = genre.build("original")[0]
+    assert (mended.encoded, mended.pieces, mended.failed) == (1, 2, {})
+    genre.check("original")
+
+    genre.pieces = genre.pieces.head(1)
+    assert genre.build("original")[0].failed == {}
+
+
+def test_a_disk_that_is_away_costs_a_piece_only_as_long_as_it_is(tmp_path: Path) -> None:
+    genre = Genre(tmp_path)
+    genre.add(0, 1)
+    genre.build("original", "up1")
+    genre.add(2, 3)
+    genre.raw.rename(tmp_path / "away")
+    for _ in range(2):
+        original, up1 = genre.build("original", "up1")
+        assert (original.pieces, original.encoded, original.reused) == (2, 2, 2)
+        assert not original.rewritten
+        assert original.failed == original.refused == up1.refused
+        assert sorted(original.refused.values()) == [
+            f"{genre.raw / name}: No such file or directory." for name in ("2.mid", "3.mid")
+        ]
+        assert read_shard(genre.path("original")).failed == {}
+    (tmp_path / "away").rename(genre.raw)
+    back = genre.build("original", "up1")[0]
+    assert (back.pieces, back.encoded, back.failed) == (4, 2, {})
+    genre.check("original", "up1")
+
+
+def test_a_file_that_is_not_the_one_that_was_indexed_is_not_taken_for_it(tmp_path: Path) -> None:
+    genre = Genre(tmp_path)
+    genre.add(0, 1, 2)
+    genre.pieces = genre.pieces.with_columns(md5="piece_id")
+    indexed = {name: (genre.raw / name).read_bytes() for name in ("1.mid", "2.mid")}
+    write_tune(genre.raw / "1.mid", seed=50, bars=4)
+    (genre.raw / "2.mid").write_bytes(b"half copied")
+    swapped = genre.build("original")[0]
+    assert (swapped.pieces, len(swapped.refused)) == (1, 2)
+    assert all("has changed since it was indexed" in why for why in swapped.refused.values())
+    for name, data in indexed.items():
+        (genre.raw / name).write_bytes(data)
+    assert genre.build("original")[0].failed == {}
+    genre.check("original")
+
+
+def test_a_bug_costs_the_file_that_meets_it_and_keeps_its_traceback(tmp_path: Path, monkeypatch, caplog) -> None:
+    genre = Genre(tmp_path)
+    genre.add(0, 1, 2)
+    odd = load_score(genre.raw / "1.mid")
+
+    def encode(score: ScoreTick) -> remi.Encoding:
+        return [][1] if score == odd else remi.encode_measured(score)
+
+    monkeypatch.setattr(documents, "encode_measured", encode)
+    for _ in range(2):
+        caplog.clear()
+        summary = genre.build("original")[0]
+        assert (summary.pieces, summary.refused) == (2, {})
+        assert [*summary.failed.values()] == [f"{genre.raw / '1.mid'}: IndexError: list index out of range"]
+        assert "in encode\n" in caplog.text
+        assert read_shard(genre.path("original")).failed == summary.failed
+    monkeypatch.undo()
+    assert genre.build("original")[0].failed == {}
+    genre.check("original")
+
+
+def encode_or_die(task: tuple[int, Path]) -> Document | Failure:
+    if (task[1].parent / "deadly").exists() and task[1].name == "1.mid":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _encode_file(task)
+
+
+def test_a_worker_that_was_killed_costs_its_file_only_this_time(tmp_path: Path, monkeypatch) -> None:
+    genre = Genre(tmp_path)
+    genre.add(0, 1, 2)
+    monkeypatch.setattr(documents, "_encode_file", encode_or_die)
+    monkeypatch.setattr(documents, "_FILES_PER_WORKER", 1)
+    (genre.raw / "deadly").touch()
+    summary = genre.build("original", workers=2)[0]
+    assert summary.pieces == 2
+    assert [*summary.refused.values()] == [f"{genre.raw / '1.mid'}: The worker process ended with code -9."]
+    (genre.raw / "deadly").unlink()
+    assert genre.build("original", workers=2)[0].failed == {}
+    genre.check("original")
 
 
 def test_no_piece_and_no_readable_piece_give_empty_shards(tmp_path: Path) -> None:
