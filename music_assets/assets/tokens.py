@@ -133,7 +133,7 @@ def _pieces(data: Data, genre: str) -> pl.DataFrame:
         raise FileNotFoundError(
             f"The pieces of {genre} are not published yet: materialise genre_pieces [{genre}] first."
         )
-    return pl.read_parquet(path)
+    return pl.read_parquet(path, glob=False)
 
 
 def _inspect(shards: list[tuple[str, ShardSummary]]) -> tuple[int, list[str]]:

@@ -1,6 +1,9 @@
 """The corpus as a DuckDB file with documented tables, and as a Parquet file a genre."""
 
 import hashlib
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from music_assets.corpus.artists import ArtistTable
 from music_assets.corpus.audit import TABLES as AUDIT_TABLES
@@ -25,6 +28,7 @@ from music_assets.corpus.verdicts import OK
 from music_assets.paths import DataPaths, publish
 
 if TYPE_CHECKING:
+    import duckdb
     from duckdb import DuckDBPyConnection
 
 INDEX_VERSION = 4
@@ -53,7 +57,11 @@ class IndexSettings(BaseModel):
 
 
 class NoIndex(FileNotFoundError):
-    """No index that can be read."""
+    """There is no index, or it is damaged or of another version."""
+
+
+class IndexUnavailable(ValueError):
+    """There may be an index, but it cannot be read now; the message says what is in the way."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +129,17 @@ class IndexSummary:
 def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> IndexSummary:
     """Build the index from the table of :func:`music_assets.corpus.scan.scan`, unless it is up to date.
 
-    Readers of the old file are not disturbed; one that cannot be read any more is replaced. Raises
-    :class:`music_assets.corpus.labels.BadLabels` and :class:`music_assets.corpus.scan.NoFilesTable`.
+    Readers of the old file are not disturbed; one that is damaged or of another version is replaced, and its settings
+    stay. Raises :class:`IndexUnavailable`, :class:`music_assets.corpus.labels.BadLabels` and
+    :class:`music_assets.corpus.scan.NoFilesTable`.
     """
     files = _files(paths)
     taxonomy = Taxonomy.of(paths.labels)
     built = _built(paths.index)
-    last = built.settings if built else IndexSettings()
-    settings = last.model_copy(update=settings.model_dump(exclude_none=True) if settings else None)
+    settings = _last_settings(paths).model_copy(update=settings.model_dump(exclude_none=True) if settings else None)
     digest = _digest(files, paths, taxonomy, settings)
     if built and built.digest == digest:
+        _keep(settings, paths)
         return built
     artists = ArtistTable.load(paths.labels)
     files = _with_names(files, taxonomy, artists)
@@ -157,7 +166,10 @@ def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> Inde
             schema_overrides={"notes": pl.List(pl.String), "minimum_pieces": pl.Int32},
         ),
     }
-    with publish(paths.index) as target, _connect(target, read_only=False) as connection:
+    _keep(settings, paths)
+    # what a killed program meant to add to the old file would make the new one unreadable
+    paths.index.with_name(f"{paths.index.name}.wal").unlink(missing_ok=True)
+    with publish(paths.index) as target, _writing(target) as connection:
         for name, table in tables.items():
             _write_table(connection, name, table)
         for name, (comment, query) in VIEWS.items():
@@ -167,25 +179,66 @@ def build_index(paths: DataPaths, settings: IndexSettings | None = None) -> Inde
 
 
 def missing_digest(paths: DataPaths) -> str | None:
-    """The digest that an index built now would have, with the settings of the one that is there; None if that one
-    has it already.
+    """The digest that an index built now would have, with the settings of the last one; None if the one that is there
+    has it already. Raises what :func:`build_index` does.
     """
     built = _built(paths.index)
-    settings = built.settings if built else IndexSettings()
-    digest = _digest(_files(paths), paths, Taxonomy.of(paths.labels), settings)
+    digest = _digest(_files(paths), paths, Taxonomy.of(paths.labels), _last_settings(paths))
     return None if built and built.digest == digest else digest
 
 
 def _built(index: Path) -> IndexSummary | None:
-    """What the index says of itself, if there is one of this version."""
+    """What the index says of itself, if there is one of this version. Raises IndexUnavailable."""
     try:
-        return index_summary(index)
+        return index_summary(index) if _is_whole(index) else None
     except NoIndex:
         return None
 
 
+def _is_whole(index: Path) -> bool:
+    """Whether no end is missing, as of a file that was copied in part; DuckDB sees that only when it reads there."""
+    with reading_index(index) as connection:
+        row = connection.execute("select block_size * total_blocks from pragma_database_size()").fetchone()
+    return row is not None and index.stat().st_size >= row[0]
+
+
+def _last_settings(paths: DataPaths) -> IndexSettings:
+    """Those of the last build, whatever has become of its index. Raises IndexUnavailable."""
+    file = paths.index_settings
+    try:
+        return IndexSettings.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return _settings_within(paths.index)
+    except OSError as error:
+        raise _in_the_way(file, error) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise IndexUnavailable(
+            f"{file} has no settings of the index ({place}: {first['msg']}): mend it, or delete it to take those that "
+            "the index was built with."
+        ) from None
+
+
+def _settings_within(index: Path) -> IndexSettings:
+    """Those that an index of any version holds."""
+    try:
+        with reading_index(index) as connection:
+            build = _dicts(connection, "from build")[0]
+    except NoIndex:
+        return IndexSettings()
+    return IndexSettings(**{name: build.get(name) for name in IndexSettings.model_fields})
+
+
+def _keep(settings: IndexSettings, paths: DataPaths) -> None:
+    text = settings.model_dump_json()
+    if not paths.index_settings.exists() or paths.index_settings.read_text() != text:
+        with publish(paths.index_settings) as fresh:
+            fresh.write_text(text)
+
+
 def index_summary(index: Path) -> IndexSummary:
-    """What the index says of itself. Raises FileNotFoundError with a sentence."""
+    """What the index says of itself. Raises NoIndex and IndexUnavailable."""
     return _summary(index, rewritten=False)
 
 
@@ -209,11 +262,18 @@ def publish_genre(index: Path, genre: str, target: Path) -> tuple[int, str, bool
             "select pieces, rows_hash from genres where genre = ? and enough", [genre]
         ).fetchone()
     count, rows_hash = found or (0, _NO_ROWS)
-    if target.exists() and pl.read_parquet_metadata(target).get("rows_hash") == rows_hash:
+    if _published_hash(target) == rows_hash:
         return count, rows_hash, False
     with publish(target) as fresh:
         genre_rows(index, genre).write_parquet(fresh, metadata={"rows_hash": rows_hash})
     return count, rows_hash, True
+
+
+def _published_hash(file: Path) -> str | None:
+    try:
+        return pl.read_parquet_metadata(file).get("rows_hash")
+    except (FileNotFoundError, pl.exceptions.PolarsError):  # none yet, or a damaged one
+        return None
 
 
 def verdict_counts(index: Path) -> list[dict[str, Any]]:
@@ -253,7 +313,7 @@ def _files(paths: DataPaths) -> pl.DataFrame:
 
 def _fingerprints(paths: DataPaths) -> pl.DataFrame:
     """``piece_id`` and ``fingerprint`` of every usable piece."""
-    files = pl.scan_parquet(paths.files).filter(pl.col("verdict") == OK).sort("path")
+    files = pl.scan_parquet(paths.files, glob=False).filter(pl.col("verdict") == OK).sort("path")
     # copies may divide their notes into tracks in other ways, and so differ here
     return files.select("piece_id", "fingerprint").unique("piece_id", keep="first").sort("piece_id").collect()
 
@@ -388,11 +448,17 @@ def _quoted(text: str) -> str:
     return text.replace("'", "''")
 
 
-def _connect(path: Path, *, read_only: bool) -> "DuckDBPyConnection":
-    # Imported here, so that steps which never open the database load no DuckDB: beside PyTorch it complains at exit.
+@contextmanager
+def _writing(index: Path) -> "Iterator[DuckDBPyConnection]":
     import duckdb
 
-    return duckdb.connect(str(path), read_only=read_only)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        # DuckDB takes ``?`` for the end of a path when it names what it writes beside the file
+        place = Path(elsewhere) / index.name if "?" in str(index) else index
+        with duckdb.connect(str(place)) as connection:
+            yield connection
+        if place != index:
+            shutil.move(place, index)
 
 
 @contextmanager
@@ -401,16 +467,60 @@ def reading_index(index: Path) -> "Iterator[DuckDBPyConnection]":
 
     Raises:
         NoIndex: there is none, it is damaged, or it has other tables than this version makes.
+        IndexUnavailable: it cannot be read now.
     """
+    # Imported here, so that steps which never open the database load no DuckDB: beside PyTorch it complains at exit.
     import duckdb
 
     try:
-        if not index.exists():
-            raise duckdb.IOException
-        with _connect(index, read_only=True) as connection:
+        with duckdb.connect(str(index), read_only=True) as connection:
             yield connection
-    except (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException, duckdb.FatalException):
-        raise NoIndex(f"There is no index of this version at {index}: run `music-assets corpus update`.") from None
+    except (duckdb.CatalogException, duckdb.BinderException):
+        raise _none(index) from None
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        damage = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
+        if not isinstance(error, damage) and type(error) is not duckdb.Error:  # which a wrong checksum is
+            raise
+        raise _unreadable(index, error) from None
+
+
+def _none(index: Path) -> NoIndex:
+    return NoIndex(f"There is no index of this version at {index}: run `music-assets corpus update`.")
+
+
+def _unreadable(index: Path, error: "duckdb.Error") -> Exception:
+    """What DuckDB's failure to read the index means: that something is in the way now, or that the index is no more."""
+    import duckdb
+
+    here = isinstance(error, duckdb.ConnectionException)  # of this process, for writing
+    if here or "Could not set lock on file" in str(error):
+        holder = re.search(r"held in (.+?)(?:\. |$)", str(error))
+        program = "this program" if here else holder[1] if holder else "another program"
+        return IndexUnavailable(
+            f"The index {index} is open for writing in {program}: close it there, or open it there for reading only "
+            "(read_only=True, `duckdb -readonly`)."
+        )
+    try:
+        with index.open("rb") as file:
+            while file.read(1 << 24):
+                pass
+    except (FileNotFoundError, NotADirectoryError):
+        return _none(index)
+    except OSError as failure:
+        return _in_the_way(index, failure)
+    return NoIndex(
+        f"The index {index} is damaged, or of another version of DuckDB: delete it and run `music-assets corpus "
+        "update`, which builds it with the same settings."
+    )
+
+
+def _in_the_way(file: Path, error: OSError) -> IndexUnavailable:
+    return IndexUnavailable(
+        f"{file} cannot be read ({error.strerror}): see to it that its disk is there, that it is a file, and that you "
+        "may read it."
+    )
 
 
 def _summary(index: Path, *, rewritten: bool) -> IndexSummary:

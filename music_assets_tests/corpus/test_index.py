@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -15,12 +17,14 @@ from music_assets.corpus.index import (
     GENRE_COLUMNS,
     IndexSettings,
     IndexSummary,
+    IndexUnavailable,
     NoIndex,
     build_index,
     genre_rows,
     index_summary,
     missing_digest,
     publish_genre,
+    reading_index,
     songs_in_two_splits,
     verdict_counts,
 )
@@ -203,20 +207,142 @@ def test_settings_stay_as_they_were_the_last_time(paths: DataPaths) -> None:
     assert missing_digest(paths) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"no database", None])
-def test_an_index_that_cannot_be_read_is_built_anew(paths: DataPaths, content: bytes | None) -> None:
-    before = build(paths)
-    if content is None:  # of another version
-        paths.index.unlink()
-        with duckdb.connect(str(paths.index)) as connection:
-            connection.execute("create table files (path text)")
-    else:
-        paths.index.write_bytes(content)
+def test_an_index_of_another_version_is_built_anew_with_its_settings(paths: DataPaths) -> None:
+    before = build(paths, minimum_pieces=7)
+    paths.index_settings.unlink()
+    with duckdb.connect(str(paths.index)) as connection:
+        connection.execute(
+            "drop view dropped; alter table build drop keep_near_duplicates; alter table genres drop train"
+        )
     with pytest.raises(NoIndex, match="no index of this version"):
         index_summary(paths.index)
     assert missing_digest(paths)
-    after = build(paths)
+    after = build_index(paths)
     assert (after.rewritten, after.genres) == (True, before.genres)
+    assert after.settings.minimum_pieces == 7
+
+
+@pytest.mark.parametrize("left", [0.0, 0.001, 0.5, 0.9, None])
+def test_a_damaged_index_is_built_anew_with_its_settings(paths: DataPaths, left: float | None) -> None:
+    before, whole = build(paths, minimum_pieces=7), paths.index.read_bytes()
+    paths.index.write_bytes(b"no database" if left is None else whole[: int(left * len(whole))])
+    if left != 0.9:  # DuckDB sees that only when it reads what is missing
+        with pytest.raises(NoIndex, match="is damaged, or of another version of DuckDB: delete it and run") as caught:
+            index_summary(paths.index)
+        assert "\n" not in str(caught.value)
+    assert missing_digest(paths)
+    after = build_index(paths)
+    assert (after.rewritten, after.genres) == (True, before.genres)
+    assert after.settings.minimum_pieces == 7
+
+
+def test_damage_inside_tells_what_to_do_and_no_settings_are_lost(paths: DataPaths) -> None:
+    build(paths, minimum_pieces=7)
+    content = bytearray(paths.index.read_bytes())
+    place = content.index(b"Reel Artist 0")
+    content[place : place + 4] = b"Real"
+    paths.index.write_bytes(content)
+    with pytest.raises(NoIndex, match="is damaged"), reading_index(paths.index) as connection:
+        connection.execute("select max(hash(columns(*))) from files").fetchall()
+    paths.index.unlink()
+    assert build_index(paths).settings.minimum_pieces == 7
+
+
+@contextmanager
+def held(index: Path, statement: str = "select 1") -> Iterator[subprocess.Popen[str]]:
+    """Another program has the index open for writing, as DuckDB opens a file by itself."""
+    script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); c.execute(sys.argv[2]); print(flush=True); input()"
+    command = [sys.executable, "-c", script, str(index), statement]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        yield holder
+        holder.kill()
+
+
+def test_an_index_that_is_open_elsewhere_is_not_replaced(paths: DataPaths) -> None:
+    build(paths, minimum_pieces=7)
+    written = paths.index.stat().st_ino
+    (paths.raw / "clean_midi" / "genres.csv").write_text("path,genre\nNobody Known/Song 0.mid,pop\n")
+    with held(paths.index) as holder:
+        for use in (lambda: index_summary(paths.index), lambda: build_index(paths), lambda: missing_digest(paths)):
+            with pytest.raises(
+                IndexUnavailable, match=rf"is open for writing in .*\(PID {holder.pid}\): close it"
+            ) as caught:
+                use()
+            assert str(paths.index) in str(caught.value)
+            assert "\n" not in str(caught.value)
+    assert paths.index.stat().st_ino == written
+    assert build_index(paths).settings.minimum_pieces == 7
+
+
+def test_an_index_that_is_open_in_this_program(paths: DataPaths) -> None:
+    build(paths)
+    with duckdb.connect(str(paths.index)), pytest.raises(IndexUnavailable, match="is open for writing in this program"):
+        index_summary(paths.index)
+
+
+def test_a_wrong_query_is_no_fault_of_the_index(paths: DataPaths) -> None:
+    build(paths)
+    with pytest.raises(duckdb.ParserException), reading_index(paths.index) as connection:
+        connection.execute("selects 1")
+
+
+def test_what_a_killed_program_left_to_be_written_does_not_reach_the_new_index(paths: DataPaths) -> None:
+    build(paths)
+    with held(paths.index, "create table mine as select 1"):
+        pass
+    assert paths.index.with_name(f"{paths.index.name}.wal").exists()
+    assert not build(paths).rewritten
+    assert build(paths, minimum_pieces=11).rewritten
+    assert index_summary(paths.index).settings.minimum_pieces == 11
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_nothing(paths: DataPaths) -> None:
+    build(paths, minimum_pieces=7)
+    index, settings = paths.index.read_bytes(), paths.index_settings.read_bytes()
+    for file, content in ((paths.index, index), (paths.index_settings, settings)):
+        file.unlink()
+        file.mkdir()
+        with pytest.raises(IndexUnavailable, match=rf"{re.escape(str(file))} cannot be read \(Is a directory\)"):
+            build_index(paths)
+        file.rmdir()
+        file.write_bytes(content)
+    if Path("/proc/self/mem").exists():  # opens, and gives an error when it is read
+        paths.index.unlink()
+        paths.index.symlink_to("/proc/self/mem")
+        with pytest.raises(IndexUnavailable, match="Input/output error"):
+            build_index(paths)
+        paths.index.unlink()
+    assert build_index(paths).settings.minimum_pieces == 7
+
+
+def test_settings_that_are_none_get_one_sentence(paths: DataPaths) -> None:
+    build(paths)
+    paths.index_settings.write_text('{"minimum_pieces": 0}')
+    with pytest.raises(
+        IndexUnavailable, match=r"settings\.json has no settings of the index \(minimum_pieces: Input"
+    ) as caught:
+        build_index(paths)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_folder_may_have_any_name(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path / "50% [done]? #1 'x' é*{a,b}")
+    write_corpus(paths.raw, {"reel": 12}, bars=4)
+    assert build(paths, minimum_pieces=1).genres["reel"].train
+    for rewritten in (True, False):
+        assert publish_genre(paths.index, "reel", paths.genre_pieces("reel"))[2] == rewritten
+    assert not build(paths, minimum_pieces=1).rewritten
+
+
+def test_a_damaged_publication_is_written_again(paths: DataPaths) -> None:
+    build(paths)
+    target = paths.genre_pieces("reel")
+    publish_genre(paths.index, "reel", target)
+    target.write_bytes(target.read_bytes()[:-20])
+    assert publish_genre(paths.index, "reel", target)[2]
+    assert len(pl.read_parquet(target)) == 30
 
 
 def test_a_damaged_table_of_files_is_read_anew(paths: DataPaths) -> None:
