@@ -6,19 +6,41 @@
 The sensors compare states (what lies on disk, what was last materialised), so a missed tick loses nothing.
 """
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import dagster as dg
 
 from music_assets.assets.corpus import genre_pieces, midi_index, raw_midi, unpublished
 from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import checkpoint, last_training, needs_training
-from music_assets.corpus.index import index_summary, missing_digest
+from music_assets.corpus.index import IndexUnavailable, index_summary, missing_digest
 from music_assets.corpus.scan import pending
+from music_assets.corpus.taxonomy import BadLabels
 from music_assets.partitions import architectures, token_architectures
 from music_assets.paths import DataPaths
 from music_assets.resources import Data, latest
 
 SETTLE_SECONDS = 10.0
 """A file that changed more recently may still be copied: it waits for a later tick."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def skip_what_a_user_can_mend(sensor: Callable[P, R]) -> Callable[P, R | dg.SkipReason]:
+    """Say in one sentence why nothing happens, as a run would, and look again at the next tick."""
+
+    @functools.wraps(sensor)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R | dg.SkipReason:
+        try:
+            return sensor(*args, **kwargs)
+        except (BadLabels, IndexUnavailable, OSError) as error:
+            return dg.SkipReason(str(error))
+
+    return wrapped
+
 
 _often = {"minimum_interval_seconds": 30, "default_status": dg.DefaultSensorStatus.RUNNING}
 
@@ -37,6 +59,7 @@ conditions = dg.AutomationConditionSensorDefinition(
 
 
 @dg.sensor(job=ingest, **_often)
+@skip_what_a_user_can_mend
 def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
     """Watches `data/raw` for new, changed and removed MIDI files, and the label files, and has them read once their
     copying has ended.
@@ -58,10 +81,9 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
 
 
 @dg.sensor(target=genre_pieces, **_often)
+@skip_what_a_user_can_mend
 def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
     """Publishes every genre whose pieces in the index differ from those last published, and no other."""
-    if not data.paths.index.exists():
-        return dg.SkipReason("There is no index yet.")
     summary = index_summary(data.paths.index)
     requests = [
         # With the event that it replaces in the key, a genre may also return to what it once was.

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from music_assets import automation
 from music_assets.definitions import defs
@@ -14,10 +15,14 @@ from music_assets_tests.assets.conftest import Graph
 from music_assets_tests.midi_files import write_corpus, write_tune
 
 
+def evaluated(graph: Graph, sensor: Any) -> Any:
+    resources = {"data": Data()} if sensor.required_resource_keys else {}
+    return sensor(dg.build_sensor_context(instance=graph.instance, resources=resources))
+
+
 def tick(graph: Graph, sensor: Any) -> list[dg.RunRequest]:
     """What a sensor requests; nothing, if it says why not."""
-    resources = {"data": Data()} if sensor.required_resource_keys else {}
-    result = sensor(dg.build_sensor_context(instance=graph.instance, resources=resources))
+    result = evaluated(graph, sensor)
     if isinstance(result, dg.SkipReason):
         assert result.skip_message
         return []
@@ -135,6 +140,24 @@ def test_only_changed_genres_are_published(graph: Graph):
     third = tick(graph, automation.changed_genres)
     assert keys(third) == ["jig"]
     assert len({request.run_key for one in (result, second, third) for request in one}) == 4
+
+
+def test_what_a_user_can_mend_is_said_and_no_failure(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30}, bars=4)
+    age(graph)
+    graph.ingest()
+    both = (automation.drop_folder, automation.changed_genres)
+    with duckdb.connect(str(graph.paths.index)):
+        for sensor in both:
+            assert "is open for writing in this program: close it" in evaluated(graph, sensor).skip_message
+    whole = graph.paths.index.read_bytes()
+    graph.paths.index.write_bytes(whole[:100])
+    assert "is damaged" in evaluated(graph, automation.changed_genres).skip_message
+    assert len(tick(graph, automation.drop_folder)) == 1  # builds it anew
+    graph.paths.index.write_bytes(whole)
+    graph.paths.labels.mkdir()
+    (graph.paths.labels / "taxonomy.toml").write_text("genres")
+    assert "is not a taxonomy" in evaluated(graph, automation.drop_folder).skip_message
 
 
 def test_a_genre_is_added_once_it_has_enough_pieces(graph: Graph):
