@@ -1,6 +1,6 @@
 """All benchmarks, one after the other."""
 
-from benchmarks import duplicates, generate, index, pianoroll, tokenize, train
+from benchmarks import damage, duplicates, generate, index, pianoroll, tokenize, train
 
-for benchmark in (index, duplicates, tokenize, pianoroll, train, generate):
+for benchmark in (index, damage, duplicates, tokenize, pianoroll, train, generate):
     benchmark.main()

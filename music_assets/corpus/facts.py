@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
+from music_assets.corpus.timeline import tempo_changes, time_signature_changes
+
 _DEFAULT_TEMPO = 500_000  # microseconds per quarter note
 _DEFAULT_TIME_SIGNATURE = 4 * 256 + 4
 _DRUMS = 128
@@ -104,10 +106,9 @@ class _Changes:
 
     @classmethod
     def of(cls, tick: NDArray[np.integer], value: NDArray[np.integer], default: int) -> "_Changes":
-        """Drop events that are out of force at once or repeat the value before."""
-        order = np.argsort(tick, kind="stable")
-        tick = np.concatenate([[0], tick[order]], dtype=np.int64)
-        value = np.concatenate([[default], value[order]], dtype=np.int64)
+        """Drop of rising events those that are out of force at once or repeat the value before."""
+        tick = np.concatenate([[0], tick], dtype=np.int64)
+        value = np.concatenate([[default], value], dtype=np.int64)
         last_at_tick = np.append(tick[1:] != tick[:-1], True)
         times, values = tick[last_at_tick], value[last_at_tick]
         differs = np.append(True, values[1:] != values[:-1])
@@ -169,18 +170,14 @@ def facts(score: ScoreTick) -> Facts:
 
 
 def _tempos(score: ScoreTick) -> _Changes:
-    """Microseconds per quarter note; a tempo of zero is no tempo."""
-    events = score.tempos.numpy()
-    real = events["mspq"] > 0
-    return _Changes.of(events["time"][real], events["mspq"][real].astype(np.int64), _DEFAULT_TEMPO)
+    """Microseconds per quarter note."""
+    return _Changes.of(*tempo_changes(score), _DEFAULT_TEMPO)
 
 
 def _time_signatures(score: ScoreTick) -> _Changes:
-    """Numerator times 256 plus denominator; one with a zero is no time signature."""
-    events = score.time_signatures.numpy()
-    numerator, denominator = events["numerator"].astype(np.int64), events["denominator"].astype(np.int64)
-    real = (numerator > 0) & (denominator > 0)
-    return _Changes.of(events["time"][real], (numerator * 256 + denominator)[real], _DEFAULT_TIME_SIGNATURE)
+    """Numerator times 256 plus denominator."""
+    tick, numerator, denominator = time_signature_changes(score)
+    return _Changes.of(tick, numerator * 256 + denominator, _DEFAULT_TIME_SIGNATURE)
 
 
 def _seconds(tempos: _Changes, end: int, ticks_per_quarter: int) -> float:

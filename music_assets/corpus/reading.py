@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ MAXIMUM_BYTES = 16 << 20
 MAXIMUM_UNPACKED_BYTES = 32 << 20
 """Largest MIDI that may come out of a gzip file."""
 
+_HEADER = b"MThd"
 _FOREIGN = {
     b"<": "a web page",
     b"PK\x03\x04": "a zip archive: unpack it first",
@@ -82,23 +82,23 @@ def read_score(data: bytes) -> Reading:
 
     What :func:`music_assets.corpus.smf.clean` puts right is reported as a repair. Raises :class:`BadMidi`.
     """
-    from music_assets.corpus.smf import HEADER, clean  # compiled: not for who only asks for names
+    from music_assets.corpus.smf import clean  # compiled: not for who only asks for names
 
     if not data:
         raise BadMidi("empty file", "The file has no bytes.")
     data, repairs = _unwrap(data)
-    if not data.startswith(HEADER):
+    if not data.startswith(_HEADER):
         kind = next((name for magic, name in _FOREIGN.items() if data.startswith(magic)), "no known wrapper")
-        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {HEADER!r}: {kind}.")
+        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {_HEADER!r}: {kind}.")
     data, mended = clean(data)
     try:
         score = ScoreTick.from_midi(data)
     except RuntimeError as error:
         raise BadMidi("unreadable", f"The parser says: {error}.") from None
-    return Reading(_without_silence(score), (*repairs, *mended))
+    return Reading(_without_trailing_events(score), (*repairs, *mended))
 
 
-def _without_silence(score: ScoreTick) -> ScoreTick:
+def _without_trailing_events(score: ScoreTick) -> ScoreTick:
     """The score without what lies behind its last note, in place: nothing of it is heard."""
     columns = [track.notes.numpy() for track in score.tracks if len(track.notes)]
     if columns:
@@ -117,7 +117,7 @@ def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         return _riff_data(data), ("Unwrapped from RIFF.",)
     # MacBinary puts 128 bytes before the file, some mail gateways a few lines
-    start = data.find(HEADER, 0, 1024)
+    start = data.find(_HEADER, 0, 1024)
     if start > 0:
         return data[start:], (f"Skipped {start} bytes before the MIDI header.",)
     return data, ()

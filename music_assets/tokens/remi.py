@@ -22,6 +22,7 @@ from symusic.core import (
     TrackTick,
 )
 
+from music_assets.corpus.timeline import tempo_changes, time_signature_changes
 from music_assets.tokens.vocabulary import (
     DRUMS,
     DURATIONS,
@@ -307,11 +308,10 @@ def _metre_sections(score: ScoreTick) -> tuple[int, np.ndarray, np.ndarray]:
     ignored, as miditok ignores it.
     """
     changes = [
-        (signature.time, metre)
-        for signature in score.time_signatures
-        if (metre := _METRE_INDEX.get((signature.numerator, signature.denominator))) is not None
+        (tick, metre)
+        for tick, *signature in time_signature_changes(score).T.tolist()
+        if (metre := _METRE_INDEX.get(tuple(signature))) is not None
     ]
-    changes.sort(key=lambda change: change[0])
     if not changes or changes[0][0] != 0:
         changes.insert(0, (0, _COMMON_TIME))
     while True:
@@ -345,10 +345,9 @@ def _at_bar_lines(changes: list[tuple[int, int]], grid: int) -> list[tuple[int, 
 
 def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Times (1/24 quarter) and indices into ``TEMPOS`` of the tempo changes; the first is at 0."""
-    columns = score.tempos.numpy()
-    order = np.argsort(columns["time"], kind="stable")
-    time = np.concatenate([[0], snap(columns["time"][order])])
-    tempo = len(TEMPOS) - 1 - _closest(_MICROSECONDS, columns["mspq"][order])
+    tick, microseconds = tempo_changes(score)
+    time = np.concatenate([[0], snap(tick)])
+    tempo = len(TEMPOS) - 1 - _closest(_MICROSECONDS, microseconds)
     tempo = np.concatenate([[_DEFAULT_TEMPO], tempo])
     last = np.append(np.diff(time) != 0, True)
     time, tempo = time[last], tempo[last]
@@ -375,7 +374,7 @@ def _losses(
     clipped = exact_length > DURATIONS[-1] * position
     exact_length -= positions * position
     onset_error, duration_error = np.abs(exact_onset, out=exact_onset), np.abs(exact_length, out=exact_length)
-    microseconds = score.tempos.numpy()["mspq"]
+    _, microseconds = tempo_changes(score)
     return Losses(
         dropped=len(onset) - kept,
         clipped=int(np.count_nonzero(clipped)),

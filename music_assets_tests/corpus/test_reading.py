@@ -8,6 +8,7 @@ import struct
 import tarfile
 import threading
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import mido
@@ -22,6 +23,7 @@ from music_assets.corpus.reading import (
     read_score,
 )
 from music_assets.corpus.verdicts import examine
+from music_assets_tests.corpus.mido_reading import heard_by_mido, heard_in
 from music_assets_tests.midi_files import make_tune
 
 MIDI = make_tune(bars=4).dumps_midi()
@@ -70,7 +72,7 @@ def test_data_bytes_over_127_are_clamped_as_mido_does() -> None:
         (gzip.compress(MIDI)[:-20], "truncated"),
         (gzip.compress(bytes(MAXIMUM_UNPACKED_BYTES + 1)), "too large"),
         (MIDI[:10], "truncated"),
-        (MIDI[:-20], "truncated"),
+        (MIDI[: len(MIDI) // 3], "truncated"),
         (MIDI[:12] + b"\xe7\x28" + MIDI[14:], "unreadable"),
         (MIDI[:12] + b"\0\0" + MIDI[14:], "unreadable"),
     ],
@@ -137,7 +139,7 @@ def test_broken_files_get_the_verdict_that_they_deserve(tmp_path: Path) -> None:
         if found["verdict"] == "ok" and found["detail"]:
             repaired.append(tmp_path / row["path"])
     assert verdicts == {
-        "data-byte-out-of-range": {"ok": 8, "truncated": 2},  # the two end in the middle of an event too
+        "data-byte-out-of-range": {"ok": 8, "truncated": 2},  # of the two less than half is left, too
         "empty-file": {"empty file": 1},
         "finale-file": {"not MIDI": 4},
         "gzip": {"ok": 2, "unreadable": 1},  # the bytes of one are damaged
@@ -150,22 +152,14 @@ def test_broken_files_get_the_verdict_that_they_deserve(tmp_path: Path) -> None:
         "odd-zero-notes": {"no notes": 2},
         "other-parse-error": {"unreadable": 1},
         "riff-rmi": {"ok": 4},
-        "truncated": {"truncated": 8},
+        "truncated": {"ok": 7, "truncated": 1},  # of one, less than half is left
     }
-    assert len(repaired) == 14
+    assert len(repaired) == 21
+    compared = 0
     for path in repaired:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data[max(data.find(b"MThd"), 0) :]
-        expected, ours = Counter[tuple[int, int, int]](), Counter[tuple[int, int, int]]()
-        for track in mido.MidiFile(file=io.BytesIO(data), clip=True).tracks:
-            time = 0
-            for message in track:
-                time += message.time
-                if message.type == "note_on" and message.velocity:
-                    expected[time, message.note, message.velocity] += 1
-        for track in load_score(path).tracks:
-            notes = track.notes.numpy()
-            ours.update(zip(*(notes[name].tolist() for name in ("time", "pitch", "velocity")), strict=True))
-        # a note that never ends is none here; two of the files have some
-        assert (ours - expected).total() == 0
-        assert (expected - ours).total() <= 3
+        with suppress(EOFError, OSError):  # mido reads no file that breaks off
+            assert heard_in(load_score(path)) == heard_by_mido(data)
+            compared += 1
+    assert compared == 14
