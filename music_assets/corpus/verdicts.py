@@ -9,8 +9,8 @@ from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.reading import BadMidi, load_bytes, read_score
 
 OK = "ok"
-REFUSED = "cannot be opened"
-"""Verdict on a file that the system did not let be read; it says nothing of the file."""
+REFUSED = "cannot be read"
+"""Verdict on a file that the system refused to open or read: a condition of the moment, which says nothing of it."""
 MINIMUM_NOTES = 16
 MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 3_600.0
@@ -39,7 +39,7 @@ def examine(path: Path | str) -> dict[str, Any]:
         row["verdict"] = error.verdict
         row["detail"] = f"{row['detail']} {error.detail}".strip()
     except OSError as error:
-        row |= {"verdict": REFUSED, "detail": f"{error.strerror or error}. It is tried again at the next scan."}
+        row |= {"verdict": REFUSED, "detail": f"{error.strerror or error}."}
     return row
 
 

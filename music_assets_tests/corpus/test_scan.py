@@ -1,11 +1,15 @@
 """The files table: verdicts, and no more work than there are new files."""
 
+import ctypes
 import gzip
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from music_assets.corpus.facts import Facts
 from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.locks import Busy, exclusive
 from music_assets.corpus.reading import load_score
-from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, FilesGone, pending, scan
+from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, TRIES, FilesGone, pending, scan, tried_again
 from music_assets.corpus.verdicts import READER_VERSION, examine
 from music_assets_tests.midi_files import make_tune, write_tune
 
@@ -123,7 +127,37 @@ def test_a_file_that_kills_its_reader_is_a_row(raw: Path, table: Path, monkeypat
     assert rows["path"].to_list() == ["deadly.mid", "mine/deadly too.mid"]
     assert rows["detail"].to_list() == ["The worker process ended with code -11."] * 2
     assert rows["notes"].null_count() == 2
-    assert scan(raw, table, workers=2).read == 0
+
+
+def test_a_file_that_kills_its_reader_each_time_is_tried_in_three_scans(
+    raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "examine", examine_or_die)
+    deadly = write_tune(raw / "deadly.mid")
+    told = []
+    for _ in range(4):
+        summary = scan(raw, table, workers=1)
+        assert summary.verdicts == {"ok": 4, "crashed the parser": 1}
+        assert pending(raw, table).count == 0
+        told.append((summary.read, len(summary.warnings)))
+    assert told == [(5, 1), (1, 1), (1, 0), (0, 0)]
+    os.utime(deadly, ns=(1, 1))
+    assert scan(raw, table, workers=1).read == 1
+
+
+def test_a_file_that_killed_its_reader_once_is_read_by_the_next_scan(
+    raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tune(raw / "deadly.mid")
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "examine", examine_or_die)
+        summary = scan(raw, table, workers=1)
+    assert summary.again == {"deadly.mid": "The worker process ended with code -11."}
+    assert "deadly.mid (The worker process ended with code -11)" in summary.warnings[0]
+    assert tried_again(table) == 1
+    summary = scan(raw, table, workers=1)
+    assert (summary.read, summary.verdicts, summary.again, summary.warnings) == (1, {"ok": 5}, {}, [])
+    assert tried_again(table) == 0
 
 
 def test_links_are_followed_and_circles_end(raw: Path, table: Path, tmp_path: Path) -> None:
@@ -148,14 +182,204 @@ def test_files_that_are_all_gone_may_be_on_a_disk_that_is_not_mounted(raw: Path,
     assert scan(raw, table, workers=1).read == 0
 
 
+@contextmanager
+def bound_by_permissions() -> Iterator[None]:
+    """Let the permissions of files bind this thread, although it is root's; not the processes that it starts."""
+
+    def change(effective: int) -> int:
+        libc.capget(header, data)
+        before, data[0] = data[0], effective
+        assert libc.capset(header, data) == 0
+        return before
+
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this thread
+    data = (ctypes.c_uint32 * 6)()
+    libc.capget(header, data)
+    every = change(data[0] & ~0b110)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    try:
+        yield
+    finally:
+        change(every)
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_rows(raw: Path, table: Path) -> None:
+    for seed in range(5, 7):
+        write_tune(raw / "mine" / "jig" / "Band" / f"Tune {seed}.mid", seed=seed)
+    first = scan(raw, table, workers=1)
+    before = table.read_bytes()
+    reel = raw / "mine" / "reel"
+    reel.chmod(0)
+    with bound_by_permissions():
+        changes = pending(raw, table)
+        summary = scan(raw, table, workers=1)
+    assert (changes.count, changes.unseen) == (0, {"mine/reel": "Permission denied"})
+    assert (summary.seen, summary.removed, summary.kept, summary.digest) == (6, 0, 4, first.digest)
+    assert summary.warnings == [
+        "Cannot be looked into: mine/reel (Permission denied). The 4 files known to be there stay as they were."
+    ]
+    assert table.read_bytes() == before
+
+    # what is seen to be gone is gone, beside it and at once
+    for path in (raw / "mine" / "jig").rglob("*.mid"):
+        path.unlink()
+    with bound_by_permissions():
+        assert (pending(raw, table).removed, scan(raw, table, workers=1).removed) == (2, 2)
+    reel.chmod(0o755)
+    (reel / "Band" / "Tune 0.mid").unlink()
+    assert pending(raw, table).removed == 1
+    summary = scan(raw, table, workers=1)
+    assert (summary.seen, summary.removed, summary.warnings) == (3, 1, [])
+    shutil.rmtree(reel / "Band")
+    write_tune(raw / "other.mid")
+    assert scan(raw, table, workers=1).removed == 3
+
+
+def test_a_folder_whose_files_cannot_be_looked_at_keeps_its_rows(raw: Path, table: Path) -> None:
+    scan(raw, table, workers=1)
+    band = raw / "mine" / "reel" / "Band"
+    band.chmod(0o644)  # its names can be listed, and no more
+    with bound_by_permissions():
+        summary = scan(raw, table, workers=1)
+    assert (summary.seen, summary.removed, summary.kept, len(summary.unseen)) == (4, 0, 4, 4)
+
+
+def test_a_drop_folder_that_cannot_be_listed_keeps_every_row(raw: Path, table: Path) -> None:
+    scan(raw, table, workers=1)
+    raw.chmod(0)
+    with bound_by_permissions():
+        summary = scan(raw, table, workers=1)
+    assert (summary.seen, summary.kept) == (4, 4)
+    assert "the drop folder (Permission denied)" in summary.warnings[0]
+
+
+def test_what_a_link_led_to_stays_until_the_link_is_gone(raw: Path, table: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    for seed in range(2):
+        write_tune(disk / "folder" / f"Linked {seed}.mid", seed=10 + seed)
+    (raw / "linked").symlink_to(disk / "folder")
+    (raw / "single.mid").symlink_to(disk / "folder" / "Linked 0.mid")
+    assert scan(raw, table, workers=1).seen == 7
+    disk.rename(tmp_path / "away")
+    summary = scan(raw, table, workers=1)
+    assert (summary.seen, summary.kept) == (7, 3)
+    assert summary.unseen == dict.fromkeys(["linked", "single.mid"], "a link that leads nowhere")
+    (raw / "single.mid").unlink()
+    (raw / "linked").unlink()
+    (raw / "linked").symlink_to("linked")
+    summary = scan(raw, table, workers=1)
+    assert (summary.removed, summary.unseen) == (1, {"linked": "Too many levels of symbolic links"})
+    (raw / "linked").unlink()
+    assert scan(raw, table, workers=1).removed == 2
+
+
+@contextmanager
+def folders_in_one_another(outer: Path, name: str, count: int) -> Iterator[int]:
+    """A descriptor of the innermost."""
+    descriptor = os.open(outer, os.O_RDONLY)
+    try:
+        for _ in range(count):
+            os.mkdir(name, dir_fd=descriptor)
+            inner = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        subprocess.run(["rm", "-r", outer / name], check=True)  # deeper than Python can remove
+
+
+def test_a_folder_deeper_than_a_path_may_be_is_told(raw: Path, table: Path) -> None:
+    with folders_in_one_another(raw, "x" * 200, 30):
+        summary = scan(raw, table, workers=1)
+    assert summary.seen == 4
+    assert [*summary.unseen.values()] == ["File name too long"]
+
+
+def test_a_thousand_folders_in_one_another(raw: Path, table: Path) -> None:
+    with folders_in_one_another(raw, "a", 1500) as inner:
+        os.link(raw / "mine" / "reel" / "Band" / "Tune 0.mid", "deep.mid", dst_dir_fd=inner)
+        assert scan(raw, table, workers=1).verdicts == {"ok": 5}
+
+
+def test_a_file_that_cannot_be_read_is_tried_by_every_scan(raw: Path, table: Path) -> None:
+    broken = raw / "broken.mid"
+    broken.symlink_to("/proc/self/mem")  # opens, and gives an input/output error
+    summary = scan(raw, table, workers=1)
+    assert summary.verdicts == {"ok": 4, "cannot be read": 1}
+    assert summary.warnings == ["Could not be read, and tried again at the next scan: broken.mid (Input/output error)."]
+    for _ in range(TRIES + 1):
+        summary = scan(raw, table, workers=1)
+        assert summary.verdicts == {"ok": 4, "cannot be read": 1}
+        assert len(summary.warnings) == 1
+
+
+def test_permissions_that_are_mended_later(raw: Path, table: Path) -> None:
+    closed = raw / "mine" / "reel" / "Band" / "Tune 1.mid"
+    closed.chmod(0)
+    read = subprocess.run(
+        [*NO_RIGHTS, sys.executable, "-c", TWO_SCANS, raw, table], capture_output=True, text=True, check=True
+    )
+    assert read.stdout.splitlines() == [
+        "4 read, {'ok': 3, 'cannot be read': 1}, then 0 pending",
+        "1 read, {'ok': 3, 'cannot be read': 1}, then 0 pending",
+    ]
+    row = pl.read_parquet(table).row(by_predicate=pl.col("verdict") == "cannot be read", named=True)
+    assert (row["path"], row["detail"]) == ("mine/reel/Band/Tune 1.mid", "Permission denied.")
+    closed.chmod(0o644)
+    changes = pending(raw, table)
+    assert (changes.changed, changes.count) == (1, 1)
+    assert scan(raw, table, workers=1).verdicts == {"ok": 4}
+
+
+NO_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+TWO_SCANS = """
+import sys
+from pathlib import Path
+from music_assets.corpus.scan import pending, scan
+
+raw, table = map(Path, sys.argv[1:])
+for _ in range(2):
+    summary = scan(raw, table, workers=1)
+    print(f"{summary.read} read, {summary.verdicts}, then {pending(raw, table).count} pending")
+"""
+
+
+def write_bytes_named(folder: Path, name: bytes, **tune: Any) -> None:
+    with open(os.path.join(os.fsencode(folder), name), "wb") as file:  # noqa: PTH118, PTH123 (pathlib has no byte names)
+        file.write(make_tune(bars=4, **tune).dumps_midi())
+
+
 def test_a_name_that_is_not_utf8_gets_a_verdict(raw: Path, table: Path) -> None:
-    name = os.fsencode(raw) + b"/mine/caf\xe9.mid"
-    with open(name, "wb") as file:  # noqa: PTH123 (pathlib has no byte names)
-        file.write(make_tune(bars=4).dumps_midi())
+    write_bytes_named(raw / "mine", b"caf\xe9.mid")
     assert scan(raw, table, workers=1).verdicts == {"ok": 4, "unreadable": 1}
     row = pl.read_parquet(table).row(by_predicate=pl.col("verdict") == "unreadable", named=True)
     assert row["path"] == "mine/caf\\xe9.mid"
     assert "UTF-8" in row["detail"]
+    again = scan(raw, table, workers=1)
+    assert (again.read, again.rewritten, again.warnings) == (0, False, [])
+
+
+@pytest.mark.parametrize("names", [(b"caf\xe9.mid", b"caf\\xe9.mid"), (b"\xe9\\xff.mid", b"\\xe9\xff.mid")])
+def test_a_name_that_is_not_utf8_is_spelled_like_no_other(raw: Path, table: Path, names: tuple[bytes, bytes]) -> None:
+    for seed, name in enumerate(names):
+        write_bytes_named(raw, name, seed=10 + seed)
+    utf8 = sum(b"\xe9" not in name and b"\xff" not in name for name in names)
+    assert scan(raw, table, workers=1).verdicts == {"ok": 4 + utf8, "unreadable": 2 - utf8}
+    assert pending(raw, table).count == 0
+    assert scan(raw, table, workers=1).read == 0
+
+
+def test_folders_whose_names_would_be_spelled_alike_do_not_share_rows(raw: Path, table: Path) -> None:
+    for seed, folder in enumerate((b"caf\\xe9", b"caf\xe9")):
+        os.mkdir(os.path.join(os.fsencode(raw), folder))  # noqa: PTH102, PTH118
+        write_bytes_named(raw, folder + b"/Tune.mid", seed=10 + seed)
+    assert scan(raw, table, workers=1).verdicts == {"ok": 5, "unreadable": 1}
+    (raw / "caf\\xe9" / "Tune.mid").unlink()
+    assert scan(raw, table, workers=1).verdicts == {"ok": 4, "unreadable": 1}
 
 
 def test_a_file_that_may_still_be_copied_waits(raw: Path, table: Path) -> None:
