@@ -3,9 +3,10 @@
 import json
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -28,18 +29,29 @@ CHAMPION = "champion"
 ROOT_RUN = "dagster.root_run_id"
 _SYSTEM_METRICS_SECONDS = 5
 _BATCH = 1000  # points that a store takes at once
-_RETRY_SECONDS = 20  # between two attempts to reach a server that does not answer
+_RETRY_SECONDS = 20  # between two attempts to reach a store that does not answer
+_LOCKED_SECONDS = 20  # that another program's lock is waited for, as MLflow does
 
 _logger = logging.getLogger(__name__)
 
 
 class TrackingUnreachable(ValueError):
-    """The MLflow store does not answer."""
+    """The MLflow store does not answer, or cannot be used; the message names it and the way out."""
 
 
 def tracking_uri(paths: DataPaths) -> str:
     """Address of the MLflow store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.mlflow / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(paths.mlflow / "mlflow.db")
+
+
+def _sqlite_uri(file: Path) -> str:
+    from sqlalchemy import URL
+
+    plain = f"sqlite:///{file}"
+    if URL.create("sqlite", database=str(file)).render_as_string() == plain:
+        return plain
+    # with the driver in it, for MLflow makes the folder of a ``sqlite:`` address as that is quoted
+    return URL.create("sqlite+pysqlite", database=str(file)).render_as_string()
 
 
 def model_name(architecture: str) -> str:
@@ -54,13 +66,13 @@ class Tracking:
         """Open the store; the first time, make it.
 
         Raises:
-            TrackingUnreachable: its server does not answer.
+            TrackingUnreachable: it does not answer, or it cannot be used.
         """
         self.uri = tracking_uri(paths)
-        if self.uri.startswith("sqlite:"):
+        if self.uri.startswith("sqlite"):
             paths.mlflow.mkdir(parents=True, exist_ok=True)
-        self.client = _client(self.uri)
-        with _reachable(self.uri):
+        with self._reachable():
+            self.client = _client(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             self.experiment_id = (
                 experiment.experiment_id
@@ -76,21 +88,25 @@ class Tracking:
     def run(
         self, architecture: str, preset: str = "tiny", tags: Mapping[str, str] | None = None
     ) -> Iterator["TrackedRun"]:
-        """A run that ends with the block: as finished, or as failed if an exception leaves it.
+        """A run that ends with the block: as finished, or as failed or killed if an exception or interrupt leaves it.
 
         A run of this architecture with the same tag ``dagster.root_run_id`` is taken up again, so that what a
         killed process began becomes one history. System metrics are recorded throughout.
+
+        Raises:
+            TrackingUnreachable: the store does not answer, or cannot be used.
         """
         tags = {**(tags or {}), "architecture": architecture, "preset": preset}
-        run_id = self._unfinished(tags) or self._create(f"{architecture}-{preset}", tags)
+        with self._reachable():
+            run_id = self._unfinished(tags) or self._create(f"{architecture}-{preset}", tags)
         with self._system_metrics(run_id):
             tracked = self.attach(run_id)
             try:
                 yield tracked
                 tracked.flush()
-            except BaseException:
+            except BaseException as error:
                 with suppress(Exception):  # the store may be what failed
-                    self.client.set_terminated(run_id, "FAILED")
+                    self.client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
                 raise
         with self._reachable():
             self.client.set_terminated(run_id, "FINISHED")
@@ -99,26 +115,28 @@ class Tracking:
         """A run that another process began and will end."""
         return TrackedRun(self.client, self.experiment_id, run_id)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        with _reachable(self.uri):
-            yield
+    def _reachable(self) -> AbstractContextManager[None]:
+        return _reachable(self.uri)
 
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str | None = None) -> None:
         """Copy a folder's content into a run, under ``artifact_path``."""
-        self.client.log_artifacts(run_id, str(folder), artifact_path)
+        with self._reachable():
+            self.client.log_artifacts(run_id, str(folder), artifact_path)
 
     def log_artifact(self, run_id: str, file: Path, artifact_path: str | None = None) -> None:
         """Copy a file into a run, into the folder ``artifact_path``."""
-        self.client.log_artifact(run_id, str(file), artifact_path)
+        with self._reachable():
+            self.client.log_artifact(run_id, str(file), artifact_path)
 
     def has_run(self, run_id: str | None) -> TypeGuard[str]:
         """Whether the store holds this run; it may have been deleted."""
-        return bool(run_id) and bool(self.client.search_runs([self.experiment_id], f"run_id = '{run_id}'"))
+        with self._reachable():
+            return bool(run_id) and bool(self.client.search_runs([self.experiment_id], f"run_id = '{run_id}'"))
 
     def curve(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """A metric's points (training tokens, value) in order; empty if the run has none."""
-        history = self.client.get_metric_history(run_id, metric)
+        with self._reachable():
+            history = self.client.get_metric_history(run_id, metric)
         return sorted((point.step, point.value) for point in history)
 
     def _unfinished(self, tags: Mapping[str, str]) -> str | None:
@@ -142,9 +160,10 @@ class Tracking:
     def _system_metrics(self, run_id: str) -> Iterator[None]:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        monitor = SystemMetricsMonitor(
-            run_id, sampling_interval=_SYSTEM_METRICS_SECONDS, resume_logging=True, tracking_uri=self.uri
-        )
+        with self._reachable():
+            monitor = SystemMetricsMonitor(
+                run_id, sampling_interval=_SYSTEM_METRICS_SECONDS, resume_logging=True, tracking_uri=self.uri
+            )
         monitor.start()
         try:
             yield
@@ -162,20 +181,24 @@ class TrackedRun:
         self._waiting: list[Any] = []  # points that the store has not yet taken
         self._next_attempt = 0.0
 
+    def _reachable(self) -> AbstractContextManager[None]:
+        return _reachable(self._client.tracking_uri)
+
     def log_settings(self, **settings: Mapping[str, Any]) -> None:
         """Record configurations as parameters ``<name>.<field>``; those of a resumed run stay."""
         from mlflow.entities import Param
 
-        recorded = self._client.get_run(self.id).data.params
         flat = {f"{name}.{field}": v for name, fields in settings.items() for field, v in fields.items()}
-        self._client.log_batch(
-            self.id,
-            params=[
-                Param(key, value if isinstance(value, str) else json.dumps(value))
-                for key, value in flat.items()
-                if key not in recorded
-            ],
-        )
+        with self._reachable():
+            recorded = self._client.get_run(self.id).data.params
+            self._client.log_batch(
+                self.id,
+                params=[
+                    Param(key, value if isinstance(value, str) else json.dumps(value))
+                    for key, value in flat.items()
+                    if key not in recorded
+                ],
+            )
 
     def log_shards(self, shards: Sequence[ShardFacts]) -> None:
         """Record what the run learns from as its input dataset, and as the table ``training/shards.csv``."""
@@ -186,8 +209,9 @@ class TrackedRun:
         table = pl.DataFrame([shard.model_dump() for shard in shards])
         dataset = from_polars(table, CodeDatasetSource({}), name="token_shards", digest=dataset_hash(shards))
         training = InputTag("mlflow.data.context", "training")
-        self._client.log_inputs(self.id, [DatasetInput(dataset._to_mlflow_entity(), [training])])
-        self._client.log_text(self.id, table.write_csv(), "training/shards.csv")
+        with self._reachable():
+            self._client.log_inputs(self.id, [DatasetInput(dataset._to_mlflow_entity(), [training])])
+            self._client.log_text(self.id, table.write_csv(), "training/shards.csv")
 
     def report(self, progress: TrainingProgress) -> None:
         """A point of each curve, over training tokens; a store that does not answer gets it later."""
@@ -222,7 +246,7 @@ class TrackedRun:
             TrackingUnreachable: the store does not answer; they go on waiting.
         """
         while self._waiting:
-            with _reachable(self._client.tracking_uri):
+            with self._reachable():
                 self._client.log_batch(self.id, metrics=self._waiting[:_BATCH])
             del self._waiting[:_BATCH]
 
@@ -234,7 +258,7 @@ class TrackedRun:
         if time.monotonic() < self._next_attempt:
             return
         try:
-            with _reachable(self._client.tracking_uri):
+            with self._reachable():
                 self._client.log_artifacts(self.id, str(folder), f"samples/{tokens:012d}")
         except TrackingUnreachable as error:
             self._next_attempt = time.monotonic() + _RETRY_SECONDS
@@ -242,13 +266,13 @@ class TrackedRun:
 
     def link(self, url: str) -> None:
         """Record where people open this run."""
-        with _reachable(self._client.tracking_uri):
+        with self._reachable():
             self._client.set_tag(self.id, "mlflow_url", url)
 
     def log_environment(self) -> None:
         """Record the installed packages, as ``pip freeze`` lists them, as ``environment/requirements.txt``."""
         found = {f"{one.name}=={one.version}" for one in distributions() if one.name}
-        with _reachable(self._client.tracking_uri):
+        with self._reachable():
             self._client.log_text(
                 self.id, "\n".join(sorted(found, key=str.lower)) + "\n", "environment/requirements.txt"
             )
@@ -261,7 +285,7 @@ class TrackedRun:
         Raises:
             TrackingUnreachable: the store does not answer.
         """
-        with _reachable(self._client.tracking_uri):
+        with self._reachable():
             return self._register(checkpoint, decision)
 
     def _register(self, checkpoint: Path, decision: Decision) -> int:
@@ -347,21 +371,84 @@ def card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, str]) -
 
 @contextmanager
 def _reachable(uri: str) -> Iterator[None]:
-    """Turn a server's silence into one sentence."""
+    """Turn a server's silence, and what is wrong with a database, into one sentence."""
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, RequestException) as error:
-        cause = error
-        while cause is not None and not isinstance(cause, RequestException):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None and not ("API request to" in str(error) and uri.startswith("http")):
+    except (MlflowException, RequestException, SQLAlchemyError, CommandError) as error:
+        sentence = _server_trouble(uri, error) if uri.startswith("http") else _database_trouble(uri, error)
+        if sentence is None:
             raise
-        raise TrackingUnreachable(
-            f"The MLflow server at {uri} does not answer: start it again, or name another by MLFLOW_TRACKING_URI."
-        ) from error
+        raise TrackingUnreachable(sentence) from None
+
+
+def _server_trouble(uri: str, error: Exception) -> str | None:
+    from requests.exceptions import RequestException
+
+    if "API request to" in str(error) or any(isinstance(cause, RequestException) for cause in _causes(error)):
+        return f"The MLflow server at {uri} does not answer: start it again, or name another by MLFLOW_TRACKING_URI."
+    if getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+        return (
+            f"The MLflow server at {uri} fails ({_first_line(error)}): see what it says itself, or name another by "
+            "MLFLOW_TRACKING_URI."
+        )
+    return None
+
+
+def _database_trouble(uri: str, error: Exception) -> str | None:
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    for cause in _causes(error):
+        if type(cause) in (sqlite3.OperationalError, sqlite3.DatabaseError):
+            return _sqlite_trouble(_shown(uri), str(cause))
+        if isinstance(cause, CommandError) or "out-of-date database schema" in str(cause):
+            return (
+                f"MLflow's database {_shown(uri)} is of another version of MLflow: install that version or, if it is "
+                f"an older one, copy the database and run `mlflow db upgrade '{_shown(uri, address=True)}'`; "
+                "MLFLOW_TRACKING_URI names another database."
+            )
+    for cause in _causes(error):
+        if isinstance(cause, OperationalError | InterfaceError):
+            return (
+                f"MLflow's database {_shown(uri)} does not answer ({_first_line(cause.orig or cause)}): start it "
+                "again, or name another by MLFLOW_TRACKING_URI."
+            )
+    return None
+
+
+def _sqlite_trouble(file: str, reason: str) -> str:
+    if "locked" in reason:
+        return f"MLflow's database {file} is locked, for another program writes to it: end that, and start again."
+    if "full" in reason:
+        return f"The disk that holds MLflow's database {file} is full: free some space and start again."
+    return (
+        f"MLflow's database {file} cannot be used ({reason}): see to it that you may write to it and that its disk is "
+        "there, or move it away to begin a new history."
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].removesuffix(".")
+
+
+def _shown(uri: str, address: bool = False) -> str:
+    """A database's file, or its address without the password."""
+    from sqlalchemy import make_url
+
+    url = make_url(uri)
+    has_file = url.get_backend_name() == "sqlite" and not address
+    return str(url.database) if has_file else url.render_as_string()
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -372,7 +459,33 @@ def _client(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db.db_types import DATABASE_ENGINES
 
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    return MlflowClient(uri)
+    for logger in ("mlflow.store.db.utils", "mlflow.system_metrics"):  # what they say of a failure is SQL
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind in DATABASE_ENGINES:
+        _require_database(uri)
+        return MlflowClient(uri)
+    try:
+        return MlflowClient(uri)
+    except MlflowException as error:
+        reason = _first_line(error).partition(". ")[0]
+        raise TrackingUnreachable(
+            f"MLFLOW_TRACKING_URI is {uri}, where MLflow does not keep runs ({reason}): name a server (http://...) or "
+            "a database (sqlite:////...), or unset it."
+        ) from None
+
+
+def _require_database(uri: str) -> None:
+    """Fail at once, where MLflow would ask a database that is out of reach for minutes."""
+    from sqlalchemy import create_engine, inspect
+
+    engine = create_engine(uri, connect_args={"timeout": _LOCKED_SECONDS} if uri.startswith("sqlite") else {})
+    try:
+        inspect(engine).get_table_names()
+    finally:
+        engine.dispose()

@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.runs import champion, read_facts
 from music_assets.training.tracking import CHAMPION, Tracking, TrackingUnreachable, tracking_uri
 from music_assets.training.validation import Score, validation_set
+from music_assets_tests.disks import small_disk
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
 # MLflow asks SQLAlchemy 2.1 for a strategy that it deprecates.
@@ -55,6 +57,107 @@ def test_the_store_lies_in_the_data_folder_unless_the_environment_names_another(
     assert tracking_uri(paths) == f"sqlite:///{paths.root}/mlflow/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     assert tracking_uri(paths) == "http://mlflow:5000"
+
+
+@pytest.mark.slow
+def test_the_data_folder_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    paths = DataPaths(tmp_path / "50% [done]? #1 'x' é" / "a%20b")
+    tracking = Tracking(paths)
+    with tracking.run("gpt") as run:
+        result = train("gpt", small_config(), shards(), paths.checkpoints("gpt") / "one", report=run.report)
+        run.log_shards(result.facts.shards)
+        run.register(result.best, challenge(paths.checkpoints("gpt"), result.best, result.validation))
+    assert {path.name for path in tmp_path.iterdir()} == {"50% [done]? #1 'x' é"}
+    assert {path.name for path in paths.mlflow.iterdir()} == {"mlflow.db", "artifacts"}
+    assert (paths.mlflow / "artifacts" / run.id / "artifacts" / "training" / "shards.csv").is_file()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)  # as people would give it
+    assert Tracking(DataPaths(tmp_path / "other")).has_run(run.id)
+    with mlflow_server(tracking.uri, tmp_path / "served", port := free_port()):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        assert len(Tracking(paths).curve(run.id, "train/loss")) == 12
+        listed = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/artifacts/list?run_id={run.id}&path=training"
+        with urllib.request.urlopen(listed) as answer:
+            assert "training/shards.csv" in answer.read().decode()
+
+
+def one_sentence(paths, *said):
+    """What opening the store says: a sentence for people, and no SQL."""
+    with pytest.raises(TrackingUnreachable) as caught:
+        Tracking(paths)
+    message = str(caught.value)
+    assert all(words in message for words in said), message
+    assert "\n" not in message
+    assert "SQL" not in message
+
+
+def test_a_database_that_cannot_be_used_is_named_with_the_way_out(paths):
+    file = paths.mlflow / "mlflow.db"
+    whole = file.read_bytes()
+    file.write_bytes(b"no database" * 100)
+    one_sentence(paths, str(file), "file is not a database", "move it away")
+    file.write_bytes(whole[: len(whole) // 2])
+    one_sentence(paths, str(file), "malformed", "move it away")
+    file.unlink()
+    file.mkdir()
+    one_sentence(paths, str(file), "unable to open", "move it away")
+    file.rmdir()
+    file.write_bytes(whole)
+    with sqlite3.connect(file) as connection:
+        connection.execute("update alembic_version set version_num = 'ffffffffffff'")
+    connection.close()
+    one_sentence(paths, str(file), "another version of MLflow", "mlflow db upgrade")
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://127.0.0.1:9", "server at http://127.0.0.1:9 does not answer: start it again"),
+        ("runs", "MLFLOW_TRACKING_URI is runs, where MLflow does not keep runs"),
+        ("ftp://somewhere", "MLFLOW_TRACKING_URI is ftp://somewhere, where MLflow does not keep runs"),
+        ("sqlite:////no/such/folder/mlflow.db", "database /no/such/folder/mlflow.db cannot be used"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_named(paths, uri, said, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    one_sentence(paths, said)
+
+
+@pytest.mark.slow
+def test_training_goes_on_while_another_program_writes_to_the_database(paths, monkeypatch, capfd, caplog):
+    monkeypatch.setattr("music_assets.training.tracking._LOCKED_SECONDS", 0.1)
+    tracking = Tracking(paths)
+    with tracking.run("gpt") as run:
+        with sqlite3.connect(paths.mlflow / "mlflow.db") as other:
+            other.execute("begin exclusive")
+            run.report(progress(100))
+            one_sentence(paths, "is locked, for another program writes to it")
+            run.report(progress(200))
+        other.close()
+        assert "is locked" in caplog.text
+        assert "Training goes on" in caplog.text
+    assert [point.step for point in tracking.client.get_metric_history(run.id, "train/loss")] == [100, 200]
+    assert "SQL" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_training_goes_on_while_the_disk_is_full(migrated, tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("music_assets.training.tracking._RETRY_SECONDS", 0)
+    size = (migrated.mlflow / "mlflow.db").stat().st_size
+    with small_disk(tmp_path / "disk", str(size + (2 << 20))) as disk:
+        paths = DataPaths(disk)
+        paths.mlflow.mkdir()
+        shutil.copy(migrated.mlflow / "mlflow.db", paths.mlflow)
+        tracking = Tracking(paths)
+        with tracking.run("gpt") as run:
+            with suppress(OSError), (disk / "filler").open("wb", 0) as filler:
+                while filler.write(bytes(4096)):
+                    pass
+            run.report(progress(100))
+            assert "database" in caplog.text
+            assert "is full: free some space" in caplog.text
+            (disk / "filler").unlink()
+        assert [point.step for point in tracking.client.get_metric_history(run.id, "train/loss")] == [100]
 
 
 def test_a_run_holds_settings_curves_data_and_machine(paths, monkeypatch):
@@ -94,7 +197,7 @@ def test_a_killed_run_goes_on_in_the_same_history(paths):
     first.log_settings(training={"seed": 0})
     first.report(progress(100))
     assert not killed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert tracking.client.get_run(first.id).info.status == "FAILED"
+    assert tracking.client.get_run(first.id).info.status == "KILLED"
     with Tracking(paths).run("gpt", "tiny", tags | {"dagster.run_id": "second"}) as second:
         assert tracking.client.get_run(first.id).info.status == "RUNNING"
         second.log_settings(training={"seed": 1})
@@ -204,12 +307,18 @@ def test_mlflow_says_nothing(tmp_path):
     assert (result.stdout, result.stderr) == ("", "")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def mlflow_server(paths, port):
-    """The real server on the store of a data folder."""
+def mlflow_server(store, folder, port):
+    """The real server on a store; what it is sent itself goes into a folder."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{paths.mlflow / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(paths.mlflow / "served")]
+    command += ["--backend-store-uri", store]
+    command += ["--artifacts-destination", str(folder)]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -229,15 +338,13 @@ def mlflow_server(paths, port):
 
 @pytest.mark.slow
 def test_training_goes_on_without_mlflow_and_its_history_is_whole(paths, monkeypatch, caplog):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, store = free_port(), tracking_uri(paths)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("music_assets.training.tracking._RETRY_SECONDS", 0.5)
     tags = {"dagster.root_run_id": "root"}
     config = small_config(tokens=256 * 30)
     folder = paths.checkpoints("gpt") / "one"
-    with mlflow_server(paths, port) as server:
+    with mlflow_server(store, paths.mlflow / "served", port) as server:
         tracking = Tracking(paths)
 
         def train_while_the_server_dies():
@@ -261,29 +368,12 @@ def test_training_goes_on_without_mlflow_and_its_history_is_whole(paths, monkeyp
         assert "Training goes on" in caplog.text
     with pytest.raises(TrackingUnreachable):
         Tracking(paths)
-    with mlflow_server(paths, port), Tracking(paths).run("gpt", "tiny", tags) as again:
+    with mlflow_server(store, paths.mlflow / "served", port), Tracking(paths).run("gpt", "tiny", tags) as again:
         assert [again.id] == begun
         trained = train("gpt", config, shards(), folder, report=again.report)
         assert trained.steps == 30
         decision = challenge(paths.checkpoints("gpt"), trained.best, trained.validation)
         assert again.register(trained.best, decision) == 1
-
-
-def test_curves_are_kept_while_the_store_is_silent(paths, monkeypatch):
-    from requests.exceptions import ConnectionError as Silence
-
-    tracking = Tracking(paths)
-    with tracking.run("gpt") as run:
-        with monkeypatch.context() as patch:
-
-            def silent(*arguments, **named):
-                raise Silence("refused")
-
-            patch.setattr(run._client, "log_batch", silent)
-            for tokens in (100, 200):
-                run.report(progress(tokens))
-        assert tracking.client.get_metric_history(run.id, "train/loss") == []
-    assert [point.step for point in tracking.client.get_metric_history(run.id, "train/loss")] == [100, 200]
 
 
 def test_a_registered_model_has_its_card_and_its_environment(paths, tmp_path):
