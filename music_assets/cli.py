@@ -4,11 +4,14 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from music_assets.interruption import Interrupted, interruptible
 from music_assets.paths import DataPaths
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
@@ -33,7 +36,9 @@ Minutes = Annotated[
     typer.Option(help="Training budget in minutes; as the last time, or 3.5.", min=0.01, callback=_finite),
 ]
 Samples = Annotated[int, typer.Option(help="Samples to generate per genre.", min=1, max=4096)]
-Retrain = Annotated[bool, typer.Option("--retrain", help="Train even if no shard changed since the last training.")]
+Retrain = Annotated[
+    bool, typer.Option("--retrain", help="Train even if nothing changed since the last training with these settings.")
+]
 
 
 @app.command("embedded-corpus")
@@ -54,10 +59,11 @@ def pipeline(
     retrain: Retrain = False,
 ) -> None:
     """Bring the whole graph up to date with the drop folder, as runs that the Dagster UI shows."""
-    from music_assets.pipeline import run_pipeline
-
     os.environ.setdefault("DAGSTER_HOME", str(_project()))
-    report = run_pipeline(architecture, preset, minutes, samples, retrain)
+    with _interruptible():
+        from music_assets.pipeline import run_pipeline
+
+        report = run_pipeline(architecture, preset, minutes, samples, retrain)
     typer.echo(
         f"\nreport   {report}\nlisten   open the report, or {DataPaths.from_environment().samples(architecture, '')}"
     )
@@ -67,7 +73,8 @@ def pipeline(
 @app.command()
 def demo(minutes: Minutes = None) -> None:
     """The whole graph on the embedded corpus, with a small GPT."""
-    embedded_corpus()
+    with _interruptible():
+        embedded_corpus()
     pipeline(minutes=minutes)
 
 
@@ -106,10 +113,11 @@ def relabel() -> None:
 
 
 def _index(*assets: str) -> None:
-    from music_assets.pipeline import run_index
-
     os.environ.setdefault("DAGSTER_HOME", str(_project()))
-    run_index(*assets)
+    with _interruptible():
+        from music_assets.pipeline import run_index
+
+        run_index(*assets)
     _print_summary(DataPaths.from_environment())
 
 
@@ -198,14 +206,16 @@ def compare(
         str, typer.Option(help="What to compare, separated by commas.")
     ] = "gpt,lstm,gru,pianoroll",
     preset: Preset = None,
+    retrain: Retrain = False,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Train several architectures for the same time on the same pieces, and print one table."""
-    from music_assets.pipeline import run_comparison
-
     os.environ.setdefault("DAGSTER_HOME", str(_project()))
     names = [name.strip() for name in architectures.split(",") if name.strip()]
-    table = run_comparison(names, preset, minutes, seed)
+    with _interruptible():
+        from music_assets.pipeline import run_comparison
+
+        table = run_comparison(names, preset, minutes, seed, retrain)
     typer.echo(f"\n{table}\nkept in {DataPaths.from_environment().comparison}")
 
 
@@ -234,6 +244,17 @@ def ui(
         raise typer.Exit(1)
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    def clean_up() -> None:
+        from music_assets.pipeline import cancel_own_runs
+
+        cancel_own_runs()
+
+    with interruptible(clean_up):
+        yield
+
+
 def _project() -> Path:
     """The folder with dagster.yaml: DAGSTER_HOME, or the working directory.
 
@@ -250,6 +271,10 @@ def main() -> None:
     """Run a command; an error that tells the user what to do is shown as its one sentence."""
     try:
         app()
+    except Interrupted as error:
+        typer.echo(f"music-assets: {error}", err=True)
+        sys.stdout.flush()
+        os._exit(error.code)  # all is saved, and what libraries do at exit takes seconds
     except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"music-assets: {error}", err=True)
         sys.exit(1)

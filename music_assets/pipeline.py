@@ -10,18 +10,21 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from music_assets.assets.corpus import unpublished
 from music_assets.assets.evaluation import consistency_report
+from music_assets.assets.failures import PROCESS
 from music_assets.assets.generation import generated_samples
-from music_assets.assets.model import checkpoint, last_training, needs_training
+from music_assets.assets.model import checkpoint, interrupted_training, last_training, needs_training
 from music_assets.corpus.index import index_summary
 from music_assets.definitions import defs
 from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
 from music_assets.partitions import GENRES, transpositions
 from music_assets.paths import DataPaths, publish
 from music_assets.resources import latest
-from music_assets.training.runs import read_facts, require_champion
+from music_assets.training.config import TrainingConfig
+from music_assets.training.runs import CheckpointFacts, read_facts, require_champion
 
 
 def run_pipeline(
@@ -30,10 +33,11 @@ def run_pipeline(
     """Materialise what is not up to date, for every genre and one architecture, in order; returns the report's path.
 
     A training is left out if no shard has changed since the last one, unless ``retrain``, or ``preset`` or ``minutes``
-    are given and differ from the last time; without them it repeats the last settings. Samples and reports are left
-    out if they are the champion's already.
+    are given and differ from the last time; without them it repeats the last settings. One that was interrupted is
+    gone on with. Samples and reports are left out if they are the champion's already.
 
     Raises:
+        KeyboardInterrupt: a step was interrupted; the message is for people.
         ValueError: a step failed, in the step's own words, or there is no such architecture or preset, or no samples
             of it.
     """
@@ -50,9 +54,14 @@ def run_pipeline(
         bury_dead_runs(instance)
         step = _Steps(instance)
         bring_shards_up_to_date(instance)
-        trained = last_training(instance, paths, architecture)
-        settings = (trained.training if trained else {}) | given
-        if retrain or trained is None or settings != trained.training or needs_training(instance, paths, trained):
+        begun, trained = (
+            interrupted_training(instance, paths, architecture),
+            last_training(instance, paths, architecture),
+        )
+        last = begun or trained
+        settings = (last.training if last else {}) | given
+        goes_on = begun is not None and settings == begun.training
+        if goes_on or retrain or not _is_trained(instance, paths, trained, settings):
             step("checkpoint", partition=architecture, config={"checkpoint": settings})
         else:
             print(f"checkpoint [{architecture}] is up to date: no shard has changed since the last training")
@@ -77,10 +86,18 @@ def run_pipeline(
     return report
 
 
+def _is_trained(
+    instance: dg.DagsterInstance, paths: DataPaths, trained: CheckpointFacts | None, settings: Mapping[str, Any]
+) -> bool:
+    """Whether the last training had these settings, and no shard has changed since."""
+    return trained is not None and settings == trained.training and not needs_training(instance, paths, trained)
+
+
 def run_index(*assets: str) -> None:
     """Materialise assets up to ``midi_index``, and publish the genres whose pieces changed.
 
     Raises:
+        KeyboardInterrupt: a step was interrupted; the message is for people.
         ValueError: a step failed, in the step's own words.
     """
     with dg.DagsterInstance.get() as instance:
@@ -88,13 +105,18 @@ def run_index(*assets: str) -> None:
         _index(instance, *assets)
 
 
-def run_comparison(architectures: Sequence[str], preset: str | None, minutes: float, seed: int) -> str:
+def run_comparison(
+    architectures: Sequence[str], preset: str | None, minutes: float, seed: int, retrain: bool = False
+) -> str:
     """Train each architecture for the same minutes on the same shards, as runs that the Dagster UI shows; returns the
     table in Markdown, which is also ``data/evaluation/comparison.md`` and, for programs, ``comparison.json``.
 
-    Each may become its architecture's champion, as after any training. The n-gram counts the same training pieces.
+    One whose last training was this already is not trained again unless ``retrain``; one that was interrupted is gone
+    on with. Each may become its architecture's champion, as after any training. The n-gram counts the same training
+    pieces.
 
     Raises:
+        KeyboardInterrupt: a step was interrupted; the message is for people.
         ValueError: a step failed, in the step's own words, or there is no such architecture or preset.
     """
     from music_assets.evaluation.architectures import as_json, compare_architectures, markdown
@@ -111,8 +133,12 @@ def run_comparison(architectures: Sequence[str], preset: str | None, minutes: fl
         bring_shards_up_to_date(instance)
         trained = []
         for architecture in architectures:
-            settings = {"minutes": minutes, "preset": preset or "tiny", "seed": seed}
-            step("checkpoint", partition=architecture, config={"checkpoint": settings})
+            settings = TrainingConfig(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
+            trained_before = last_training(instance, paths, architecture)
+            if retrain or not _is_trained(instance, paths, trained_before, settings):
+                step("checkpoint", partition=architecture, config={"checkpoint": settings})
+            else:
+                print(f"checkpoint [{architecture}] is up to date: it was last trained like this, on these shards")
             made = latest(instance, checkpoint.key, architecture)
             assert made is not None
             best = paths.checkpoints(architecture) / made.text("run") / "best"
@@ -148,15 +174,29 @@ def _index(instance: dg.DagsterInstance, *assets: str) -> None:
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Give back what runs of this module held whose process was killed: no daemon looks after them."""
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        run = record.dagster_run
-        process = run.tags.get(PROCESS)
-        if process and process.startswith(_host()) and process not in _processes():
+    alive = _processes()
+    for run in _open_runs(instance):
+        process = run.tags[PROCESS]
+        if process.startswith(_host()) and process not in alive:
             instance.report_run_failed(run, "The process was killed.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-PROCESS = "music_assets/process"
+def cancel_own_runs() -> None:
+    """The same for the runs of this process, which is about to be killed."""
+    with dg.DagsterInstance.get() as instance:
+        for run in _open_runs(instance):
+            if run.tags[PROCESS] == _own_process():
+                instance.report_run_canceled(run, "It was interrupted.")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _open_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Runs of this module that have not ended."""
+    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    wanted = dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ended])
+    runs = [record.dagster_run for record in instance.get_run_records(wanted)]
+    return [run for run in runs if PROCESS in run.tags]
 
 
 def _processes() -> set[str]:
@@ -188,7 +228,7 @@ class _Steps:
     ) -> None:
         name = " + ".join(assets) + (f" [{partition}]" if partition else "")
         print(name, flush=True)
-        tags = {PROCESS: _own_process()}
+        tags = {PROCESS: _own_process(), MAX_RETRIES_TAG: "0"}  # a daemon beside it is not to start it again
         if partition_range:
             tags |= {
                 "dagster/asset_partition_range_start": partition_range[0],
@@ -208,6 +248,9 @@ class _Steps:
                 raise_on_error=False,
             )
         if not result.success:
+            run = self.instance.get_run_by_id(result.run_id)
+            if run and run.status is dg.DagsterRunStatus.CANCELED:
+                raise KeyboardInterrupt(_why(result))
             raise ValueError(f"{name} failed: {_why(result)}")
         print(f"  {time.monotonic() - began:.1f} s, peak memory {memory.peak / 2**30:.2f} GiB", flush=True)
 

@@ -9,9 +9,15 @@ from multiprocessing.connection import wait
 from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import ValidationError
 
 from music_assets.paths import DataPaths, DiskFull, require_room
+
+PROCESS = "music_assets/process"
+"""Tag of a run that a command executes in its own process: which process."""
+
+INTERRUPTED = "It was interrupted; started again, it goes on with what is not yet done."
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +38,10 @@ class AssetConfig(dg.Config):
 
 
 def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:
-    """Show an error that tells the user what to do as the run's failure, without a retry that would meet it again."""
+    """Show an error that tells the user what to do as the run's failure, without a retry that would meet it again.
+
+    Nor is an interrupt retried, as Dagster would by the asset's policy.
+    """
 
     @functools.wraps(asset)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -40,6 +49,9 @@ def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:
             return asset(*args, **kwargs)
         except (ValueError, FileNotFoundError, DiskFull) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
+            _cancel_run_of_a_command()
+            raise dg.Failure(str(interrupt) or INTERRUPTED, allow_retries=False) from interrupt
         except Exception as error:
             try:
                 require_room(DataPaths.from_environment().root, error)
@@ -48,6 +60,13 @@ def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return wrapped
+
+
+def _cancel_run_of_a_command() -> None:
+    """Who interrupts a command wants its run to end. Other runs that nobody asked to end are up to Dagster's daemon."""
+    context = dg.AssetExecutionContext.get()
+    if PROCESS in context.run.tags:
+        context.instance.report_run_canceling(context.run)
 
 
 def end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +27,12 @@ from music_assets.training.runs import (
     CheckpointError,
     CheckpointFacts,
     champion,
+    newest_first,
     read_facts,
     remove_old_runs,
     require_champion,
+    unfinished,
+    unfinished_run,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +73,8 @@ def checkpoint(
 ) -> dg.MaterializeResult:
     """A network trained on the shards of every genre, with its curves, settings and data in MLflow.
 
-    A training whose run was killed and is retried goes on where it was last saved. The result becomes the
+    A training that was killed or interrupted goes on where it was last saved: in a retry, or when a training with the
+    same settings and shards is asked for. The result becomes the
     architecture's `champion`, which samples and reports use, only if it is better than the one before on the same
     validation pieces. A `pianoroll` learns from the same pieces as rolls, whose steps are counted as tokens; its bits
     per note are those of the roll, and there are no samples and reports of it.
@@ -84,10 +89,9 @@ def checkpoint(
     paths, architecture = data.paths, context.partition_key
     settings = TrainingConfig.model_validate(config.model_dump())
     folder = paths.checkpoints(architecture)
-    # The first run of a chain of retries names the folder, so that each goes on where the last one was killed.
-    run_name = context.run.root_run_id or context.run.run_id
     shards = _shards(context, paths)
     vocabulary = _vocabulary(folder, {shard.genre for shard in shards})
+    run_name = _run_name(context, paths, settings, vocabulary)
     tracking = Tracking(paths)
     tags = {
         "dagster.run_id": context.run.run_id,
@@ -96,7 +100,7 @@ def checkpoint(
         "dagster.run_url": links.dagster_run_url(context.run.run_id),
     }
     logged = time.monotonic()
-    with tracking.run(architecture, settings.preset, tags) as tracked:
+    with unfinished(folder / run_name), tracking.run(architecture, settings.preset, tags) as tracked:
         tracked.log_settings(training=settled(settings, architecture).model_dump())
         tracked.log_environment()
         tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))
@@ -167,6 +171,28 @@ def checkpoint(
     )
 
 
+def _run_name(
+    context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingConfig, vocabulary: Vocabulary
+) -> str:
+    """Name of the run's folder: the first run of a chain of retries gives it, so that each goes on where the last one
+    was killed; but a training that was broken off with the same settings, on the same shards, is gone on with.
+    """
+    own, folder = context.run.root_run_id or context.run.run_id, paths.checkpoints(context.partition_key)
+    if (folder / own).exists():
+        return own
+    for run in newest_first(folder):
+        facts = unfinished_run(run)
+        if (
+            facts
+            and facts.training == settings.model_dump()
+            and (run / "latest" / "vocabulary.json").read_text().strip() == vocabulary.to_json()
+            and not needs_training(context.instance, paths, facts)
+        ):
+            context.log.info(f"the training {run.name} goes on at {facts.tokens:,} tokens; to start anew, delete {run}")
+            return run.name
+    return own
+
+
 def _median_speed(points: Sequence[tuple[int, float]], result: "TrainingResult") -> float:
     """Of the curve's points; of the whole run, compiling and validation included, if its curve was lost."""
     return statistics.median([speed for _, speed in points] or [result.tokens / (60 * result.minutes)])
@@ -207,10 +233,12 @@ def _train_together(
 
     Raises:
         ValueError: they failed, in their own words.
+        TrainingInterrupted: in theirs too.
     """
-    from dagster._core.errors import DagsterPipesExecutionError
+    from dagster._core.errors import DagsterExecutionInterruptedError, DagsterPipesExecutionError
 
     from music_assets.training.distributed import ERROR, Job
+    from music_assets.training.interrupts import SAVING, TrainingInterrupted
 
     job = Job(
         architecture=context.partition_key,
@@ -225,15 +253,17 @@ def _train_together(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
         file.write_text(job.model_dump_json())
-        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(settings.processes)]
-        command = [sys.executable, "-m", *torchrun, "-m", "music_assets.training.distributed", str(file)]
+        command = [sys.executable, "-m", "music_assets.training.torchrun", str(settings.processes), str(file)]
+        said = file.with_name(ERROR)
         try:
-            pipes.run(command=command, context=context.op_execution_context, env={"OMP_NUM_THREADS": "1"})
+            with SAVING:
+                pipes.run(command=command, context=context.op_execution_context, env={"OMP_NUM_THREADS": "1"})
         except DagsterPipesExecutionError:
-            said = file.with_name(ERROR)
             if said.exists():
                 raise ValueError(said.read_text()) from None
             raise
+        except (DagsterExecutionInterruptedError, subprocess.TimeoutExpired) as interrupt:
+            raise TrainingInterrupted(said.read_text() if said.exists() else "") from interrupt
 
 
 def _shards(context: dg.AssetExecutionContext, paths: DataPaths) -> list[Shard]:
@@ -272,6 +302,13 @@ def last_training(instance: dg.DagsterInstance, paths: DataPaths, architecture: 
         return read_facts(paths.checkpoints(architecture) / event.text("run") / "best")
     except CheckpointError:
         return None
+
+
+def interrupted_training(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> CheckpointFacts | None:
+    """What the newest training of an architecture says of itself if it was broken off and its shards are the same."""
+    newest = next(iter(newest_first(paths.checkpoints(architecture))), None)
+    facts = unfinished_run(newest) if newest else None
+    return facts if facts and not needs_training(instance, paths, facts) else None
 
 
 def needs_training(instance: dg.DagsterInstance, paths: DataPaths, last: CheckpointFacts) -> bool:

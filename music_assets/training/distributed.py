@@ -6,6 +6,7 @@ process. Each process computes its rows of every batch, and the gradients are ad
 
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from music_assets.training.config import TrainingConfig
+from music_assets.training.interrupts import TrainingInterrupted
 
 ERROR = "error.txt"
-"""Beside the job's file: what the first process says to people if it fails."""
+"""Beside the job's file: what the first process says to people if it fails or is interrupted."""
 
 
 class Job(BaseModel):
@@ -123,6 +125,7 @@ def main() -> None:
     """Run the job in the file that the command line names; an error for people is shown as its one sentence."""
     from dagster_pipes import open_dagster_pipes
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     if job.parent is not None:
         end_with(job.parent)
@@ -131,7 +134,7 @@ def main() -> None:
     with open_dagster_pipes() if piped else nullcontext():
         try:
             run_job(job)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, TrainingInterrupted) as error:
             if leads:
                 Path(sys.argv[1]).with_name(ERROR).write_text(str(error))
             print(error, file=sys.stderr)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from music_assets.training.checkpoints import (
 from music_assets.training.compilation import pays
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
+from music_assets.training.interrupts import SAVING, Interrupts, TrainingInterrupted
 from music_assets.training.memory import kept_memory
 from music_assets.training.optimizer import build_optimizers, rate, settled
 from music_assets.training.precision import autocast, choose_device
@@ -96,6 +97,8 @@ class _Position(BaseModel):
     stale: int = 0  # validations since the best one
     loss_sum: float = 0.0  # since the last report
     loss_count: int = 0
+    learning_rate: float = 0.0  # of the last step
+    gradient_norm: float = 0.0
     first_loss: float | None = None
     last_loss: float | None = None
 
@@ -117,7 +120,7 @@ def train(
 
     ``run/best`` is the checkpoint with the fewest bits per note on the validation pieces, ``run/latest`` the
     one to resume from. On CPU, a run limited by tokens alone that was killed at any point ends with the same
-    weights as one that was not.
+    weights as one that was not. SIGINT and SIGTERM save what it has before they end it.
 
     The processes of a group call this with the same arguments. Each computes its part of every batch's rows; the
     first one reports, validates and saves for all.
@@ -138,6 +141,7 @@ def train(
         TrainingDiverged: the loss became infinite or not a number.
         CheckpointError: the checkpoint to resume from is damaged.
         DiskFull: there is no room for a checkpoint; the last one is untouched.
+        TrainingInterrupted: by SIGINT or SIGTERM, a KeyboardInterrupt.
     """
     # One process holds the lock for its group, and the others begin once it has it.
     with locked(run) if group.leads else nullcontext():
@@ -202,28 +206,24 @@ class _Trainer:
             "mlflow_run_id": mlflow_run_id,
         }
         self.loss_sum = torch.zeros((), device=self.device)
+        self.gradient_norm = torch.zeros((), device=self.device)
+        self.interrupts = Interrupts()
+        self.interrupted = False  # the first process of the group, as all know after a step
         self._resume()
         self.started = time.perf_counter() - self.position.seconds
         self.reported = (self.position.tokens, time.perf_counter())
         self.waited = 0.0  # seconds since then
 
     def train(self) -> TrainingResult:
-        at, config = self.position, self.config
-        saved = time.perf_counter()
-        self.network.train()
-        with self.loader:
-            if self.compiled and not self._is_over():
-                self._compile()
-            while not self._is_over():
-                share = rate((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
-                gradient_norm = self._step(share)
-                due = self._fraction() >= (at.validations + 1) / config.validations
-                if due or at.step % config.report_every == 0:
-                    self._report(share * self.learning_rate, gradient_norm, due)
-                if self.group.leads and (due or time.perf_counter() - saved > 60 * config.save_minutes):
-                    self._save_latest()
-                    saved = time.perf_counter()
-            self.group.wait()
+        at = self.position
+        with self.loader, self.interrupts:
+            try:
+                self._go_on()
+            except KeyboardInterrupt as interrupt:
+                if self.group.leads and at.step:
+                    with SAVING:
+                        self._save_latest()
+                raise TrainingInterrupted(self._how_it_goes_on()) from interrupt
         best = self.run / "best"
         return TrainingResult(
             best=best,
@@ -235,6 +235,38 @@ class _Trainer:
             first_loss=at.first_loss,
             last_loss=at.last_loss,
             validation=self.validation,
+        )
+
+    def _go_on(self) -> None:
+        at, config = self.position, self.config
+        saved = time.perf_counter()
+        self.network.train()
+        if self.compiled and not self._is_over():
+            with self.interrupts.at_once():
+                self._compile()
+        while True:
+            # also where a run is resumed that was interrupted before it could report or validate
+            if at.loss_count and not self.interrupted:
+                due = self._fraction() >= (at.validations + 1) / config.validations
+                if due or at.step % config.report_every == 0:
+                    self._report(due)
+                if self.group.leads and (due or time.perf_counter() - saved > 60 * config.save_minutes):
+                    self._save_latest()
+                    saved = time.perf_counter()
+            if self.interrupted:
+                raise KeyboardInterrupt
+            if self._is_over():
+                break
+            self._step()
+        self.group.wait()
+
+    def _how_it_goes_on(self) -> str:
+        at, counted = self.position, unit(self.network.config.architecture)
+        if not at.step:
+            return "The training was interrupted before its first step was done."
+        return (
+            f"The training was interrupted and is saved at {at.tokens:,} {counted}, {min(self._fraction(), 1):.0%} of "
+            "its budget: started again with the same settings, it goes on from there."
         )
 
     def _is_over(self) -> bool:
@@ -275,27 +307,31 @@ class _Trainer:
         with autocast(self.device, self.config.precision):
             return self.loss(*batch)
 
-    def _step(self, share: float) -> Tensor:
-        """One update of the weights at a share of the peak learning rate; returns the gradient's norm."""
+    def _step(self) -> None:
+        """One update of the weights."""
         at, config = self.position, self.config
+        share = rate((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
         # Dropout depends on the seed, the step and the process alone, so that a resumed run's is the same.
         torch.manual_seed(np.random.SeedSequence((config.seed, at.step, self.group.rank)).generate_state(1)[0].item())
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for part in range(config.accumulate):
-            summed, count = self._loss(at.step * config.accumulate + part)
-            summed.backward()
-            loss += summed.detach()
-            scored += count
+        # Nothing is changed before the update; but the processes of a group wait for each other, and end together.
+        with self.interrupts.at_once() if self.group.size == 1 else nullcontext():
+            for part in range(config.accumulate):
+                summed, count = self._loss(at.step * config.accumulate + part)
+                summed.backward()
+                loss += summed.detach()
+                scored += count
         at.seconds = time.perf_counter() - self.started
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self._agree([*gradients, loss, scored])
         # The sum over all scored targets becomes their mean, and its norm is clipped, in one pass.
-        gradient_norm = torch.nn.utils.get_total_norm(gradients) / scored
-        factor = (config.gradient_clip / (gradient_norm + 1e-6)).clamp(max=1.0) / scored
+        self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scored
+        factor = (config.gradient_clip / (self.gradient_norm + 1e-6)).clamp(max=1.0) / scored
         torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
+        at.learning_rate = share * self.learning_rate
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = share * self.learning_rate
+                group["lr"] = at.learning_rate
             optimizer.step()
             optimizer.zero_grad()
         if config.ema is not None:  # an average of all weights so far, until there are enough of them
@@ -306,46 +342,47 @@ class _Trainer:
         at.loss_count += 1
         at.step += 1
         at.tokens += config.accumulate * config.batch_size * self.batches.length
-        return gradient_norm
 
     def _agree(self, summed: Sequence[Tensor] = ()) -> None:
-        """Add tensors up over the group, and take the first process's clock and patience for everybody's."""
-        at = self.position
+        """Add tensors up over the group; the first process's clock, patience and interrupts become everybody's."""
+        at, self.interrupted = self.position, self.interrupts.received
         if self.group.size > 1:
-            led = torch.tensor([at.seconds, at.stale], device=self.device) * self.group.leads
+            led = torch.tensor([at.seconds, at.stale, self.interrupted], device=self.device) * self.group.leads
             self.group.add_up([*summed, led])
-            at.seconds, at.stale = float(led[0]), round(float(led[1]))
+            at.seconds, at.stale, self.interrupted = float(led[0]), round(float(led[1])), bool(led[2])
 
-    def _report(self, learning_rate: float, gradient_norm: Tensor, due: bool) -> None:
+    def _report(self, due: bool) -> None:
         at = self.position
-        at.last_loss = self._summed_loss() / at.loss_count
-        if at.first_loss is None:
-            at.first_loss = at.last_loss
-        self.loss_sum.zero_()
-        at.loss_count = 0
+        loss = self._summed_loss() / at.loss_count
         tokens, moment = self.reported
         elapsed = time.perf_counter() - moment
         with self._averaged() if due else nullcontext():
             score = self._validate() if due else None
+            at.last_loss = loss
+            if at.first_loss is None:
+                at.first_loss = loss
+            self.loss_sum.zero_()
+            at.loss_count = 0
             progress = TrainingProgress(
                 step=at.step,
                 tokens=at.tokens,
                 seconds=at.seconds,
                 fraction=self._fraction(),
-                loss=at.last_loss,
-                learning_rate=learning_rate,
-                gradient_norm=float(gradient_norm),
+                loss=loss,
+                learning_rate=at.learning_rate,
+                gradient_norm=float(self.gradient_norm),
                 tokens_per_second=(at.tokens - tokens) / elapsed,
                 waited=self.waited / elapsed,
                 score=score,
                 unit=unit(self.network.config.architecture),
             )
             if self.group.leads:
-                self.report(progress)
-            if self.group.leads and due:
-                self.network.eval()
-                self.listen(progress, self.network)
-                self.network.train()
+                with suppress(KeyboardInterrupt), self.interrupts.at_once():  # it is still received
+                    self.report(progress)
+                    if due:
+                        self.network.eval()
+                        self.listen(progress, self.network)
+                        self.network.train()
         if due:
             self._agree()
         self.reported = (at.tokens, time.perf_counter())
@@ -372,18 +409,23 @@ class _Trainer:
         return loss
 
     def _validate(self) -> Score | None:
-        """Score the network, and keep it as the best if it is."""
-        at = self.position
-        at.validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
-        if not self.group.leads:
-            return None
-        score = validate(self.network, self.vocabulary, self.validation, self.config.precision)
-        at.seconds = time.perf_counter() - self.started
-        if score is None or at.best is None or score.bits_per_note < at.best:
-            at.best, at.stale = score.bits_per_note if score else None, 0
-            self._save("best", score)
-        else:
-            at.stale += 1
+        """Score the network, and keep it as the best if it is. An interrupt breaks it off, and leaves no trace."""
+        at, score, done = self.position, None, False
+        validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
+        if self.group.leads:
+            with suppress(KeyboardInterrupt), self.interrupts.at_once():
+                score = validate(self.network, self.vocabulary, self.validation, self.config.precision)
+                done = True
+            at.seconds = time.perf_counter() - self.started
+            if done and (score is None or at.best is None or score.bits_per_note < at.best):
+                at.best, at.stale = score.bits_per_note if score else None, 0
+                self._save("best", score)
+            elif done:
+                at.stale += 1
+        self._agree()
+        if self.interrupted and not done:
+            raise KeyboardInterrupt
+        at.validations = validations
         return score
 
     def _save(self, name: str, score: Score | None, trainer: TrainerState | None = None) -> None:
@@ -400,7 +442,7 @@ class _Trainer:
 
     def _save_latest(self) -> None:
         at = self.position
-        at.loss_sum = self._summed_loss()
+        at.loss_sum, at.gradient_norm = self._summed_loss(), float(self.gradient_norm)
         tensors = {f"average.{index}": tensor for index, tensor in enumerate(self.average)}
         for index, optimizer in enumerate(self.optimizers):
             for parameter, state in optimizer.state_dict()["state"].items():
@@ -430,6 +472,7 @@ class _Trainer:
             average.copy_(trainer.tensors[f"average.{index}"])
         self.position = _Position.model_validate_json(trainer.values)
         self.loss_sum.fill_(self.position.loss_sum)
+        self.gradient_norm.fill_(self.position.gradient_norm)
 
     def _refuse_other_run(self, found: CheckpointFacts, vocabulary: Vocabulary) -> None:
         wanted = CheckpointFacts(**self.provenance, step=0, tokens=0, minutes=0)

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from music_assets.paths import publish, restore
 from music_assets.tokens.shards import Shard
 
+_UNFINISHED = "unfinished"
+
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, incomplete or damaged."""
@@ -131,16 +133,39 @@ def set_champion(folder: Path, checkpoint: Path) -> None:
         path.write_text(json.dumps({"checkpoint": checkpoint.relative_to(folder).as_posix()}) + "\n")
 
 
+@contextmanager
+def unfinished(run: Path) -> Iterator[None]:
+    """Mark a run's folder as one that is not finished until the block succeeds, however else it ends."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / _UNFINISHED).touch()
+    yield
+    (run / _UNFINISHED).unlink(missing_ok=True)
+
+
+def unfinished_run(run: Path) -> CheckpointFacts | None:
+    """What a run that was broken off says of itself where it was last saved; None if it is finished, is in training or
+    has nothing to resume from.
+    """
+    if not (run / _UNFINISHED).exists():
+        return None
+    try:
+        with locked(run, touch=False):
+            return read_facts(run / "latest") if (restore(run / "latest") / "trainer.json").exists() else None
+    except (RunLocked, CheckpointError):
+        return None
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The runs of an architecture's folder, by when they were begun or taken up again."""
+    runs = [run for run in folder.iterdir() if (run / "lock").exists()] if folder.exists() else []
+    return sorted(runs, key=lambda run: (run / "lock").stat().st_mtime_ns, reverse=True)
+
+
 def remove_old_runs(folder: Path, keep: int = 3) -> list[str]:
     """Delete all runs but the newest ``keep``, the champion's and those in training; returns their names."""
     best = champion(folder)
-    runs = sorted(
-        (run for run in folder.iterdir() if (run / "lock").exists()),
-        key=lambda run: (run / "lock").stat().st_mtime_ns,
-        reverse=True,
-    )
     removed = []
-    for run in runs[keep:]:
+    for run in newest_first(folder)[keep:]:
         if best is not None and run in best.parents:
             continue
         try:

@@ -1,0 +1,22 @@
+"""torchrun on this machine, for which an interrupt is no error.
+
+``python -m music_assets.training.torchrun 2 job.json`` starts two processes.
+"""
+
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+
+
+def main() -> None:
+    """Start so many processes of :mod:`music_assets.training.distributed` with the job's file, and wait for them."""
+    processes, job = sys.argv[1:]
+    try:
+        run.main(["--standalone", "--nproc-per-node", processes, "-m", "music_assets.training.distributed", job])
+    except SignalException as interrupt:
+        sys.exit(128 + interrupt.sigval)
+
+
+if __name__ == "__main__":
+    main()
