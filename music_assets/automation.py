@@ -1,6 +1,7 @@
 """What happens by itself: new files are read, changed genres rewritten, shards follow, models retrain at night.
 
     drop folder --drop_folder--> raw_midi, midi_index --changed_genres--> genre_pieces --condition--> token_shards
+    what could not be read --nightly_reading, nightly_encoding--> raw_midi, midi_index; token_shards
     token_shards --nightly_retraining--> checkpoint --new_checkpoint--> generated_samples --condition--> reports
 
 The sensors compare states (what lies on disk, what was last materialised), so a missed tick loses nothing.
@@ -8,6 +9,7 @@ The sensors compare states (what lies on disk, what was last materialised), so a
 
 import functools
 from collections.abc import Callable
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 import dagster as dg
@@ -15,15 +17,18 @@ import dagster as dg
 from music_assets.assets.corpus import genre_pieces, midi_index, raw_midi, unpublished
 from music_assets.assets.generation import generated_samples
 from music_assets.assets.model import checkpoint, last_training, needs_training
+from music_assets.assets.tokens import token_shards, unfinished
 from music_assets.corpus.index import IndexUnavailable, index_summary, missing_digest
-from music_assets.corpus.scan import pending
+from music_assets.corpus.scan import pending, tried_again
 from music_assets.corpus.taxonomy import BadLabels
-from music_assets.partitions import architectures, token_architectures
+from music_assets.partitions import architectures, token_architectures, transpositions
 from music_assets.paths import DataPaths
 from music_assets.resources import Data, latest
 
 SETTLE_SECONDS = 10.0
 """A file that changed more recently may still be copied: it waits for a later tick."""
+
+_SETTLED = {"ops": {"raw_midi": {"config": {"settle_seconds": SETTLE_SECONDS}}}}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,10 +77,12 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
             built = paths.index.stat().st_mtime_ns if paths.index.exists() else 0
             return dg.RunRequest(run_key=f"index:{digest}:{built}")
         waiting = f"; {changes.unsettled} files may still be copied" if changes.unsettled else ""
-        return dg.SkipReason(f"No change under data/raw{waiting}.")
+        hidden = ", ".join(path or "data/raw" for path in islice(changes.unseen, 3))
+        unseen = f"; it cannot look into {hidden}" if hidden else ""
+        return dg.SkipReason(f"No change under data/raw{waiting}{unseen}.")
     return dg.RunRequest(
         run_key=changes.digest,
-        run_config={"ops": {"raw_midi": {"config": {"settle_seconds": SETTLE_SECONDS}}}},
+        run_config=_SETTLED,
         tags={"new": str(changes.new), "changed": str(changes.changed), "removed": str(changes.removed)},
     )
 
@@ -94,6 +101,30 @@ def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.Sensor
         for genre, published in unpublished(context.instance, summary)
     ]
     return dg.SensorResult(requests) if requests else dg.SkipReason("Every genre is published as indexed.")
+
+
+@dg.schedule(cron_schedule="0 1 * * *", job=ingest, default_status=dg.DefaultScheduleStatus.RUNNING)
+def nightly_reading(data: Data) -> dg.RunRequest | dg.SkipReason:
+    """Tries files again that could not be read: a disk may be back, and permissions may be mended."""
+    if not tried_again(data.paths.files):
+        return dg.SkipReason("Every file has been read.")
+    return dg.RunRequest(run_config=_SETTLED)
+
+
+@dg.schedule(cron_schedule="0 2 * * *", target=token_shards, default_status=dg.DefaultScheduleStatus.RUNNING)
+def nightly_encoding(context: dg.ScheduleEvaluationContext, data: Data) -> list[dg.RunRequest] | dg.SkipReason:
+    """Tries pieces again whose file could not be read when their shards were written."""
+    return encodings(context.instance, data.paths) or dg.SkipReason("Every piece is encoded.")
+
+
+def encodings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRequest]:
+    """The runs that :func:`nightly_encoding` asks for."""
+    first, *_, last = transpositions.get_partition_keys()
+    ends = {"start": first, "end": last}
+    return [
+        dg.RunRequest(tags={f"dagster/asset_partition_range_{end}": f"{genre}|{key}" for end, key in ends.items()})
+        for genre in unfinished(instance, paths)
+    ]
 
 
 @dg.schedule(cron_schedule="0 3 * * *", target=checkpoint)

@@ -16,7 +16,7 @@ defs = dg.Definitions(
         automation.new_checkpoint,
         automation.conditions,
     ],
-    schedules=[automation.nightly_retraining],
+    schedules=[automation.nightly_reading, automation.nightly_encoding, automation.nightly_retraining],
     resources={"data": Data(), "links": Links(), "pipes": dg.PipesSubprocessClient()},
     executor=dg.multiprocess_executor.configured(
         {

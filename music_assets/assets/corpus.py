@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +91,10 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
     )
 
 
+SHOWN_REASONS = 100
+"""Files and folders out of reach that the UI names."""
+
+
 class ScanConfig(AssetConfig, Settings):
     settle_seconds: float = Field(
         0.0, ge=0, description="Leave files that changed more recently than this for the next time."
@@ -103,6 +108,9 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
 
     Only new and changed files are read, in worker processes, so that a file that kills its reader costs a row and
     not the run. Broken files stay where they are; their verdict says what is wrong.
+
+    A file that cannot be read is tried again every time and every night, one that has killed its reader three times in
+    all. Of a folder that cannot be listed the rows stay as they were.
     """
     paths = data.paths
     summary = scan(
@@ -112,11 +120,14 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
         settle_seconds=config.settle_seconds,
         progress=log_progress(context, "files read"),
     )
+    for warning in summary.warnings:
+        context.log.warning(warning)
     if not summary.seen:
-        raise ValueError(
+        none = (
             f"There is no MIDI file under {paths.raw}: drop a folder of .mid files there, materialise lakh_archive, "
             "or run `make demo`."
         )
+        raise ValueError(" ".join([none, *summary.warnings]))
     context.log.info(f"{summary.seen:,} files, {summary.read:,} read, {summary.removed:,} gone")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.digest),
@@ -125,11 +136,18 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
             "files_read": summary.read,
             "files_unchanged": summary.unchanged,
             "files_removed": summary.removed,
+            "files_tried_again": len(summary.again),
+            "tried_again": _first(summary.again),
+            "cannot_be_looked_into": _first(summary.unseen),
             "verdicts": table({"verdict": v, "files": n} for v, n in summary.verdicts.items()),
             "files_by_verdict": bars(summary.verdicts),
             "path": dg.MetadataValue.path(paths.files),
         },
     )
+
+
+def _first(reasons: dict[str, str]) -> dg.MetadataValue:
+    return table({"path": path or ".", "why": why} for path, why in islice(reasons.items(), SHOWN_REASONS))
 
 
 class IndexConfig(AssetConfig, IndexSettings):

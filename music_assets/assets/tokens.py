@@ -1,14 +1,17 @@
 """tokens: pieces to REMI token ids."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import polars as pl
 
 from music_assets.assets.corpus import genre_pieces
 from music_assets.assets.failures import clear_failures
 from music_assets.assets.metadata import bars, table
-from music_assets.partitions import genre_by_transposition
+from music_assets.partitions import GENRES, genre_by_transposition
+from music_assets.paths import DataPaths
 from music_assets.resources import Data, available_cores
-from music_assets.tokens.build import ShardSummary, build_shards
+from music_assets.tokens.build import ShardSummary, build_shards, pieces_to_encode, stored_shard
 from music_assets.tokens.remi import decode, encode
 from music_assets.tokens.shards import read_shard
 from music_assets.tokens.statistics import TokenStatistics, token_statistics
@@ -50,6 +53,9 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
     untouched. A copy that would leave MIDI's pitch range is left out and counted. Valid and test pieces are in
     `original` alone. `polars.scan_ipc` reads the files.
 
+    `failed` says which pieces have no encoding. Those whose file could not be read are tried again every time and every
+    night, the others when their file, the reader or the encoder has changed.
+
     `statistics` says what the pieces hold in their own key, and what the encoding cost them: of notes with equal
     onset, program and pitch one stays, the others are `dropped`; those longer than 12 beats are `clipped`; those whose
     onset or length changes by more than a 32nd note are `displaced`; errors are mean changes in quarter notes;
@@ -75,9 +81,18 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
             f"{genre}: {first.encoded:,} pieces encoded, {first.reused:,} reused, "
             f"{sum(s.rewritten for s in summaries)} of {len(summaries)} shards rewritten"
         )
+        if first.refused:
+            context.log.warning(
+                f"{genre}: {len(first.refused):,} pieces could not be read and are tried again the next time, "
+                f"such as {next(iter(first.refused.values()))}"
+            )
         shards += [(genre, summary) for summary in summaries]
     largest, not_identical = _inspect(shards)
-    failed = {piece: why for _, summary in shards for piece, why in summary.failed.items()}
+    failed = {
+        piece: {"piece": piece, "why": why, "tried_again": piece in summary.refused}
+        for _, summary in shards
+        for piece, why in summary.failed.items()
+    }
     originals = {genre: read_shard(paths.shard(genre, "original")) for genre in wanted}
     held = {genre: token_statistics([original]) for genre, original in originals.items()}
     total = token_statistics([*originals.values()])
@@ -110,7 +125,7 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
             ),
             "pieces_by_tokens": bars(total.length_histogram),
             "token_types": bars(total.token_types),
-            "failed": table({"piece": piece, "why": why} for piece, why in failed.items()),
+            "failed": table(failed.values()),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -125,6 +140,16 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
             ),
         ],
     )
+
+
+def unfinished(instance: dg.DagsterInstance, paths: DataPaths) -> Iterator[str]:
+    """Genres whose shards, written before, lack published pieces that another try may encode."""
+    for genre in sorted(instance.get_dynamic_partitions(GENRES)):
+        pieces, original = paths.genre_pieces(genre), paths.shard(genre, "original")
+        if pieces.exists() and original.exists():
+            missing = pieces_to_encode(pl.read_parquet(pieces, glob=False), stored_shard(original, genre))
+            if len(missing):
+                yield genre
 
 
 def _pieces(data: Data, genre: str) -> pl.DataFrame:

@@ -154,7 +154,7 @@ def _update_original(
 ) -> tuple[int, dict[str, str], bool]:
     """Number of pieces tried, why some of them could not be read, and whether the shard has changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = _stored(path, genre)
+    stored = stored_shard(path, genre)
     new = pieces_to_encode(pieces, stored).select("piece_id", "path", "md5", "file").rows()
     tried = {piece for piece, *_ in new}
     failed = {piece: why for piece, why in stored.failed.items() if piece not in tried}
@@ -188,7 +188,7 @@ def _update_original(
         raise
 
 
-def _stored(path: Path, genre: str) -> Shard:
+def stored_shard(path: Path, genre: str) -> Shard:
     """The original shard as it is; an empty one if there is none that can be used."""
     try:
         return read_shard(path)

@@ -1,6 +1,8 @@
 """What happens by itself, tick by tick, without a daemon."""
 
 import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -13,15 +15,17 @@ from music_assets.partitions import GENRES
 from music_assets.resources import Data
 from music_assets_tests.assets.conftest import Graph
 from music_assets_tests.midi_files import write_corpus, write_tune
+from music_assets_tests.permissions import bound, bound_by_permissions
 
 
 def evaluated(graph: Graph, sensor: Any) -> Any:
     resources = {"data": Data()} if sensor.required_resource_keys else {}
-    return sensor(dg.build_sensor_context(instance=graph.instance, resources=resources))
+    build = dg.build_schedule_context if isinstance(sensor, dg.ScheduleDefinition) else dg.build_sensor_context
+    return sensor(build(instance=graph.instance, resources=resources))
 
 
 def tick(graph: Graph, sensor: Any) -> list[dg.RunRequest]:
-    """What a sensor requests; nothing, if it says why not."""
+    """What a sensor or a schedule requests; nothing, if it says why not."""
     result = evaluated(graph, sensor)
     if isinstance(result, dg.SkipReason):
         assert result.skip_message
@@ -116,6 +120,62 @@ def test_labels_that_return_to_what_they_were_are_taken_up_again(graph: Graph):
         assert request.run_key not in seen
         seen.add(request.run_key)
         graph.make("midi_index")
+
+
+def scan_bound_by_permissions(graph: Graph) -> None:
+    code = "from pathlib import Path; from sys import argv; from music_assets.corpus.scan import scan; "
+    code += "scan(*map(Path, argv[1:]), workers=1)"
+    subprocess.run(
+        bound(sys.executable, "-c", code, str(graph.paths.raw), str(graph.paths.files)), check=True, capture_output=True
+    )
+
+
+def test_a_file_that_cannot_be_read_is_tried_again_at_night_or_once_its_permissions_change(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30}, bars=4)
+    age(graph)
+    closed = graph.paths.raw / "tunes/reel/Reel Artist 0/Air 0.mid"
+    closed.chmod(0)
+    scan_bound_by_permissions(graph)
+    graph.make("midi_index")
+    assert not tick(graph, automation.drop_folder)
+    assert len(tick(graph, automation.nightly_reading)) == 1
+    closed.chmod(0o644)
+    (request,) = tick(graph, automation.drop_folder)
+    assert request.tags["changed"] == "1"
+    graph.ingest()
+    assert not tick(graph, automation.drop_folder)
+    assert not tick(graph, automation.nightly_reading)
+
+
+def test_a_folder_that_cannot_be_listed_starts_nothing_and_is_told(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30, "jig": 30}, bars=4)
+    age(graph)
+    graph.ingest()
+    jigs = graph.paths.raw / "tunes" / "jig"
+    jigs.chmod(0)
+    with bound_by_permissions():
+        skipped = evaluated(graph, automation.drop_folder)
+        graph.ingest()
+    assert isinstance(skipped, dg.SkipReason)
+    assert "it cannot look into tunes/jig" in str(skipped.skip_message)
+    assert graph.latest("raw_midi").metadata["files_removed"].value == 0
+    assert "Permission denied" in str(graph.latest("raw_midi").metadata["cannot_be_looked_into"].value)
+    assert len(tick(graph, automation.changed_genres)) == 2  # as before
+
+
+def test_shards_that_lack_pieces_are_written_again_at_night(graph: Graph):
+    write_corpus(graph.paths.raw, {"reel": 30, "jig": 30}, bars=4)
+    graph.ingest()
+    reels = graph.paths.raw / "tunes" / "reel"
+    away = reels.rename(graph.paths.raw.parent / "away")
+    for genre in ("jig", "reel"):
+        graph.tokenise(genre)
+    (request,) = automation.encodings(graph.instance, graph.paths)
+    away.rename(reels)
+    ends = (request.tags["dagster/asset_partition_range_start"], request.tags["dagster/asset_partition_range_end"])
+    assert ends == ("reel|down5", "reel|up6")
+    graph.make("token_shards", partition_range=ends)
+    assert not automation.encodings(graph.instance, graph.paths)
 
 
 def test_only_changed_genres_are_published(graph: Graph):

@@ -73,4 +73,8 @@ def test_what_runs_by_itself():
         "new_checkpoint",
         "conditions",
     }
-    assert {schedule.name for schedule in defs.schedules or []} == {"nightly_retraining"}
+    assert {schedule.name for schedule in defs.schedules or []} == {
+        "nightly_reading",
+        "nightly_encoding",
+        "nightly_retraining",
+    }

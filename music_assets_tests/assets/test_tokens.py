@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from music_assets.assets.tokens import unfinished
 from music_assets.corpus.reading import load_score
 from music_assets.partitions import GENRES
 from music_assets.tokens.remi import encode_measured
@@ -65,3 +66,18 @@ def test_a_transposed_shard_alone_says_what_the_genre_holds_in_its_own_key(graph
     assert [row["pieces"] for row in rows(graph, "statistics", "reel|up2")] == [5, 5]
     svg = str(graph.latest("token_shards", "reel|up2").metadata["pieces_by_tokens"].value)
     assert "image/svg" in svg
+
+
+def test_pieces_whose_file_could_not_be_read_are_told_and_encoded_by_the_next_build(graph: Graph) -> None:
+    graph.paths.raw.mkdir(parents=True)
+    first, _ = published(graph, "reel", 2)
+    away = first.rename(first.with_suffix(".away"))
+    graph.make("token_shards", partition="reel|up1")
+    assert rows(graph, "failed", "reel|up1") == [
+        {"piece": "reel 0", "why": f"{first}: No such file or directory.", "tried_again": True}
+    ]
+    assert [*unfinished(graph.instance, graph.paths)] == ["reel"]
+    away.rename(first)
+    graph.make("token_shards", partition="reel|up1")
+    assert graph.latest("token_shards", "reel|up1").text("failed") == "none"
+    assert not [*unfinished(graph.instance, graph.paths)]

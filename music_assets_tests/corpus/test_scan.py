@@ -1,6 +1,5 @@
 """The files table: verdicts, and no more work than there are new files."""
 
-import ctypes
 import gzip
 import os
 import random
@@ -25,6 +24,7 @@ from music_assets.corpus.reading import load_score
 from music_assets.corpus.scan import FILES_SCHEMA, LOOSE, TRIES, FilesGone, pending, scan, tried_again
 from music_assets.corpus.verdicts import READER_VERSION, examine
 from music_assets_tests.midi_files import make_tune, write_tune
+from music_assets_tests.permissions import bound, bound_by_permissions
 
 
 @pytest.fixture
@@ -182,30 +182,6 @@ def test_files_that_are_all_gone_may_be_on_a_disk_that_is_not_mounted(raw: Path,
     assert scan(raw, table, workers=1).read == 0
 
 
-@contextmanager
-def bound_by_permissions() -> Iterator[None]:
-    """Let the permissions of files bind this thread, although it is root's; not the processes that it starts."""
-
-    def change(effective: int) -> int:
-        libc.capget(header, data)
-        before, data[0] = data[0], effective
-        assert libc.capset(header, data) == 0
-        return before
-
-    if os.geteuid() != 0:
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this thread
-    data = (ctypes.c_uint32 * 6)()
-    libc.capget(header, data)
-    every = change(data[0] & ~0b110)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
-    try:
-        yield
-    finally:
-        change(every)
-
-
 def test_a_folder_that_cannot_be_listed_keeps_its_rows(raw: Path, table: Path) -> None:
     for seed in range(5, 7):
         write_tune(raw / "mine" / "jig" / "Band" / f"Tune {seed}.mid", seed=seed)
@@ -320,9 +296,8 @@ def test_a_file_that_cannot_be_read_is_tried_by_every_scan(raw: Path, table: Pat
 def test_permissions_that_are_mended_later(raw: Path, table: Path) -> None:
     closed = raw / "mine" / "reel" / "Band" / "Tune 1.mid"
     closed.chmod(0)
-    read = subprocess.run(
-        [*NO_RIGHTS, sys.executable, "-c", TWO_SCANS, raw, table], capture_output=True, text=True, check=True
-    )
+    command = bound(sys.executable, "-c", TWO_SCANS, str(raw), str(table))
+    read = subprocess.run(command, capture_output=True, text=True, check=True)
     assert read.stdout.splitlines() == [
         "4 read, {'ok': 3, 'cannot be read': 1}, then 0 pending",
         "1 read, {'ok': 3, 'cannot be read': 1}, then 0 pending",
@@ -335,7 +310,6 @@ def test_permissions_that_are_mended_later(raw: Path, table: Path) -> None:
     assert scan(raw, table, workers=1).verdicts == {"ok": 4}
 
 
-NO_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 TWO_SCANS = """
 import sys
 from pathlib import Path
