@@ -159,7 +159,8 @@ def _losses(
         verdict = "truncated" if missing or (dues > size).any() else "unreadable"
         raise BadMidi(verdict, " ".join([*remarks, f"Only {1 - share:.0%} of the music is left."]))
     if lost.any():
-        remarks.append(f"It was read up to there; about {share:.0%} of the music is missing.")
+        amount = f"About {share:.0%}" if share >= 0.01 else "Less than 1%"
+        remarks.append(f"It was read up to there. {amount} of the music is missing.")
     return remarks
 
 

@@ -20,7 +20,7 @@ class Heard:
 
 
 def heard_by_mido(data: bytes) -> Heard:
-    """Notes end in their own track, in the order in which they begin; all tracks play on one set of channels.
+    """Notes end in their own track, in the order in which they begin; all tracks of a port play on one set of channels.
 
     Raises whatever mido raises.
     """
@@ -32,16 +32,19 @@ def heard_by_mido(data: bytes) -> Heard:
             tick += message.time
             events.append((tick, number, message))
     events.sort(key=lambda event: event[0])
-    programs: dict[int, int] = {}
+    ports: dict[int, int] = {}
+    programs: dict[tuple[int, int], int] = {}
     sounding: dict[tuple[int, int, int], deque[tuple[int, int, int]]] = defaultdict(deque)
     notes: Counter[tuple[int, int, int, int, int]] = Counter()
     tempos, time_signatures = {}, {}
     for tick, number, message in events:
         match message.type:
+            case "midi_port":
+                ports[number] = message.port
             case "program_change":
-                programs[message.channel] = message.program
+                programs[ports.get(number, 0), message.channel] = message.program
             case "note_on" if message.velocity:
-                program = DRUMS if message.channel == 9 else programs.get(message.channel, 0)
+                program = DRUMS if message.channel == 9 else programs.get((ports.get(number, 0), message.channel), 0)
                 sounding[number, message.channel, message.note].append((tick, message.velocity, program))
             case "note_on" | "note_off":
                 if waiting := sounding[number, message.channel, message.note]:

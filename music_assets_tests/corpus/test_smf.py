@@ -3,6 +3,7 @@
 import io
 import struct
 from collections import Counter
+from random import Random
 
 import mido
 import numpy as np
@@ -19,15 +20,17 @@ from music_assets_tests.corpus.event_streams import (
     END_OF_TRACK,
     chunk,
     event,
-    files,
     header,
     meta,
     number,
+    random_file,
     scale,
     tempo,
 )
 from music_assets_tests.corpus.event_streams import smf as file_of
 from music_assets_tests.corpus.mido_reading import heard_by_mido, heard_in
+
+files = st.builds(random_file, st.integers(0, 2**32).map(Random), st.integers(1, 4), st.integers(0, 150))
 
 
 def onsets(data: bytes) -> list[int]:
