@@ -67,9 +67,17 @@ class GenresCsv:
     """The drop folder."""
 
     def files(self) -> list[Path]:
-        """The tables, sorted."""
-        folders = [self.raw, *sorted(folder for folder in self.raw.glob("*") if folder.is_dir())]
-        return [file for folder in folders if (file := folder / CSV_NAME).is_file()]
+        """The tables, sorted. Raises BadLabels where one may be that cannot be seen now."""
+        try:
+            folders = [self.raw, *sorted(folder for folder in self.raw.iterdir() if folder.is_dir())]
+            return [file for folder in folders if (file := folder / CSV_NAME).is_file()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BadLabels(
+                f"{error.filename} cannot be looked at ({error.strerror}), so the labels of its folder are unknown: "
+                f"mend that, or move the folder out of {self.raw}."
+            ) from None
 
     def claims(self, songs: pl.DataFrame, taxonomy: Taxonomy) -> Claims:
         """One claim for every row and file that it means; a note where rows mean no file or contradict each other.

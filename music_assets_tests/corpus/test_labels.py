@@ -31,6 +31,7 @@ from music_assets.corpus.labels import (
 )
 from music_assets.corpus.songs import fold_title, path_facts
 from music_assets.corpus.taxonomy import Taxonomy
+from music_assets_tests.permissions import bound_by_permissions
 
 TAXONOMY = Taxonomy.load()
 ARTISTS = ArtistTable.load()
@@ -401,3 +402,14 @@ def test_the_clean_midi_listing(tmp_path: Path) -> None:
     assert table["confidence"].is_between(0, 1, closed="right").all()
     shuffled = claims(songs.sample(fraction=1, shuffle=True, seed=1), tmp_path, folder, TAXONOMY, ARTISTS).table
     assert shuffled.equals(table)
+
+
+@pytest.mark.parametrize(("folder", "seen"), [("", "raw"), ("mine", "raw/mine/genres.csv")])
+def test_labels_that_cannot_be_seen_are_not_taken_for_none(tmp_path: Path, folder: str, seen: str) -> None:
+    raw = tmp_path / "raw"
+    table = write_csv(raw, "path,genre\nCrew/Two.mid,polka\n")
+    (raw / folder).chmod(0)
+    with bound_by_permissions(), pytest.raises(BadLabels, match=f"{tmp_path / seen} cannot be looked at"):
+        GenresCsv(raw).files()
+    (raw / folder).chmod(0o755)
+    assert GenresCsv(raw).files() == [table]
