@@ -1,6 +1,7 @@
 """One file to one row: its verdict, its facts. Runs in worker processes and imports nothing heavy."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,13 @@ from music_assets.corpus.facts import facts
 from music_assets.corpus.fingerprints import fingerprint
 from music_assets.corpus.reading import BadMidi, load_bytes, read_score
 
+_logger = logging.getLogger(__name__)
+
 OK = "ok"
 REFUSED = "cannot be read"
 """Verdict on a file that the system refused to open or read: a condition of the moment, which says nothing of it."""
+FAULT = "reader failed"
+"""Verdict on a file that meets a bug of this program; it says nothing of the file."""
 MINIMUM_NOTES = 16
 MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 3_600.0
@@ -24,7 +29,8 @@ def examine(path: Path | str) -> dict[str, Any]:
     """``md5``, ``verdict``, ``detail`` and, where the file could be parsed, the facts of one file.
 
     A file that can be used has a ``fingerprint`` too (an array of uint32). ``detail`` is empty for a file that needed
-    no word. Never raises for a file, bad or out of reach.
+    no word. Never raises for a file, but MemoryError: a bug costs
+    the file that meets it, and its traceback is logged.
     """
     row: dict[str, Any] = {"verdict": OK, "detail": ""}
     try:
@@ -40,6 +46,15 @@ def examine(path: Path | str) -> dict[str, Any]:
         row["detail"] = f"{row['detail']} {error.detail}".strip()
     except OSError as error:
         row |= {"verdict": REFUSED, "detail": f"{error.strerror or error}."}
+    except MemoryError:
+        raise  # the worker's limit, which its caller knows
+    except Exception as error:
+        # one file must not cost the others their rows; the traceback tells of the bug
+        _logger.exception("A bug of the reader, met in %s", path)
+        row |= {
+            "verdict": FAULT,
+            "detail": f"The reader has a fault that this file meets: {type(error).__name__}: {error}.",
+        }
     return row
 
 
