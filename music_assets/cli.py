@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -93,9 +94,11 @@ def why(path: Annotated[str, typer.Argument(help="A MIDI file, by its path or as
     from rich.text import Text
 
     from music_assets.corpus.story import story
+    from music_assets.tokens.membership import in_shards
 
+    paths = DataPaths.from_environment()
     told = Table.grid(padding=(0, 2))
-    for heading, text in story(DataPaths.from_environment(), path):
+    for heading, text in story(paths, path, partial(in_shards, paths)):
         told.add_row(Text(heading, "bold"), Text(text))
     Console(soft_wrap=True).print(told)
 

@@ -30,7 +30,7 @@ class DataPaths:
         """
         named = os.environ.get("MUSIC_ASSETS_DATA") or "data"
         try:
-            return cls(Path(named).expanduser().resolve())
+            return cls(Path(os.path.realpath(Path(named).expanduser())))
         except RuntimeError:
             raise ValueError(f"MUSIC_ASSETS_DATA is {named}, but nobody has that home folder: name another.") from None
 

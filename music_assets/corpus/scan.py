@@ -81,7 +81,7 @@ _MISNAMED = {"verdict": "unreadable", "detail": "Its name is not UTF-8: rename i
 _NAMED = 3
 """Paths that a warning names."""
 _VERSION_KEY = "reader_version"
-_HIDDEN = re.compile(r"\.[^\W\d]")
+HIDDEN = re.compile(r"\.[^\W\d]")
 """Names of what is put away or unfinished; *.38 Special* and *...Baby One More Time* are none."""
 
 
@@ -353,7 +353,7 @@ def _walk(raw: Path) -> tuple[list[tuple[str, str, int, int, int, bool]], dict[s
             continue
         names, inner = {entry.name for entry in entries}, []
         for entry in entries:
-            if _HIDDEN.match(entry.name):
+            if HIDDEN.match(entry.name):
                 continue
             name = os.fsencode(entry.name).decode(errors="backslashreplace")
             if name != entry.name:

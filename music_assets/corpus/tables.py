@@ -104,7 +104,8 @@ VIEWS: dict[str, tuple[str, str]] = {
         """,
     ),
     "dropped": (
-        "Files that reach no shard, and why.",
+        "Files that the index keeps out of the shards, and why. The few that are meant for them and cannot be encoded "
+        "are told by `music-assets corpus why`.",
         f"""
         select files.path, case
             when files.verdict <> '{OK}' then files.verdict
