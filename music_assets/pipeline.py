@@ -117,9 +117,10 @@ def run_comparison(
 
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
-        ValueError: a step failed, in the step's own words, or there is no such architecture or preset.
+        ValueError: a step failed, in the step's own words, there is no such architecture or preset, or no test piece
+            to compare on.
     """
-    from music_assets.evaluation.architectures import as_json, compare_architectures, markdown
+    from music_assets.evaluation.architectures import as_json, compare_architectures, markdown, require_comparable
     from music_assets.evaluation.config import EvaluationConfig
     from music_assets.tokens.shards import read_shard
     from music_assets.training.checkpoints import load_checkpoint
@@ -131,6 +132,9 @@ def run_comparison(
         bury_dead_runs(instance)
         step = _Steps(instance)
         bring_shards_up_to_date(instance)
+        genres = sorted(instance.get_dynamic_partitions(GENRES))
+        shards = [read_shard(paths.shard(genre, "original")) for genre in genres]
+        require_comparable(architectures, shards)
         trained = []
         for architecture in architectures:
             settings = TrainingConfig(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
@@ -143,8 +147,6 @@ def run_comparison(
             assert made is not None
             best = paths.checkpoints(architecture) / made.text("run") / "best"
             trained.append((load_checkpoint(best), float(made.text("tokens_per_second"))))
-        genres = sorted(instance.get_dynamic_partitions(GENRES))
-        shards = [read_shard(paths.shard(genre, "original")) for genre in genres]
     rows = compare_architectures(trained, shards, EvaluationConfig())
     for path, text in (
         (paths.comparison, markdown(rows)),

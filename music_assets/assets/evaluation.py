@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -13,10 +13,13 @@ from music_assets.assets.metadata import table
 from music_assets.assets.model import checkpoint
 from music_assets.assets.tokens import token_shards
 from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.results import NotMeasurable, save_why_not
 from music_assets.partitions import token_architectures
 from music_assets.resources import Data, Links
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 from music_assets.training.runs import CheckpointFacts, read_facts, require_champion
+
+T = TypeVar("T")
 
 _shards = dg.AssetDep(token_shards, partition_mapping=dg.AllPartitionMapping())
 
@@ -64,8 +67,11 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
     training, validation, held_out = (real_pieces(shards, split) for split in ("train", "valid", "test"))
     context.log.info(f"scoring {len(held_out):,} test pieces")
     champion = load_checkpoint(folder, choose_device())
-    found = measure_likelihoods(champion, training, validation, held_out, config)
     path = _result(data, context, "likelihood")
+    try:
+        found = measure_likelihoods(champion, training, validation, held_out, config)
+    except NotMeasurable as error:
+        return _not_measured(path, facts, error)
     save_result(path, facts.run, found)
     network, baseline = found.row(facts.architecture), found.row(found.ngram)
     return dg.MaterializeResult(
@@ -112,8 +118,11 @@ def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings,
 
     _, facts = _champion(data, context.partition_key)
     samples = sampled_pieces(_sample_batches(data, facts))
-    found = compare_features(real_pieces(_original_shards(data, facts), "test"), samples, config)
     path = _result(data, context, "feature_stats")
+    try:
+        found = compare_features(real_pieces(_original_shards(data, facts), "test"), samples, config)
+    except NotMeasurable as error:
+        return _not_measured(path, facts, error)
     save_result(path, facts.run, found)
     beyond = [distance for distance in found.distances if distance.is_beyond_floor]
     return dg.MaterializeResult(
@@ -157,13 +166,11 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, d
 
     _, facts = _champion(data, context.partition_key)
     shards = _original_shards(data, facts)
-    found = copying.copy_report(
-        real_pieces(shards, "train"),
-        real_pieces(shards, "test"),
-        sampled_pieces(_sample_batches(data, facts)),
-        config,
-    )
-    path = _result(data, context, "copy_report")
+    samples, path = sampled_pieces(_sample_batches(data, facts)), _result(data, context, "copy_report")
+    try:
+        found = copying.copy_report(real_pieces(shards, "train"), real_pieces(shards, "test"), samples, config)
+    except NotMeasurable as error:
+        return _not_measured(path, facts, error)
     save_result(path, facts.run, found)
     return dg.MaterializeResult(
         metadata={
@@ -215,7 +222,16 @@ def consistency_report(
     tracking = Tracking(data.paths)
     mlflow_run = facts.mlflow_run_id if tracking.has_run(facts.mlflow_run_id) else None
     url = links.mlflow_run_url(tracking.experiment_id, mlflow_run) if mlflow_run else None
-    likelihoods = load_result(_result(data, context, "likelihood"), facts.run, Likelihoods)
+    missing = {"consistency": verdicts.why_not} if verdicts.why_not else {}
+
+    def found(section: str, name: str, kind: type[T]) -> T | None:
+        try:
+            return load_result(_result(data, context, name), facts.run, kind)
+        except NotMeasurable as error:
+            missing[section] = str(error)
+            return None
+
+    likelihoods = found("likelihood", "likelihood", Likelihoods)
     content = ReportContent(
         title=f"{facts.architecture}: how good is it?",
         model=facts.architecture,
@@ -227,8 +243,8 @@ def consistency_report(
             "samples": f"{sum(len(b.names) for b in batches)}, {sum(len(b.empty) for b in batches)} of them empty",
         },
         mlflow_url=url,
-        caveats=_caveats(data, facts, likelihoods.ngram_share),
-        likelihood=likelihoods.rows,
+        caveats=_caveats(data, facts, likelihoods.ngram_share if likelihoods else 1),
+        likelihood=likelihoods.rows if likelihoods else (),
         curve=training_curve(
             tracking.curve(mlflow_run, "train/loss"),
             tracking.curve(mlflow_run, "valid/bits_per_note"),
@@ -236,9 +252,9 @@ def consistency_report(
         )
         if mlflow_run
         else None,
-        features=load_result(_result(data, context, "feature_stats"), facts.run, FeatureComparison),
+        features=found("features", "feature_stats", FeatureComparison),
         consistency=verdicts.judged,
-        copying=load_result(_result(data, context, "copy_report"), facts.run, CopyReport),
+        copying=found("copying", "copy_report", CopyReport),
         samples=sample_views(batches),
         players_per_genre=config.players_per_genre,
         provenance={
@@ -250,7 +266,7 @@ def consistency_report(
             "evaluation": config.model_dump_json(),
             "PyTorch": facts.torch_version,
         },
-        missing={"consistency": verdicts.why_not} if verdicts.why_not else {},
+        missing=missing,
     )
     page = data.paths.evaluation(context.partition_key) / "report.html"
     write_report(page, content)
@@ -325,6 +341,14 @@ def _sample_batches(data: Data, facts: CheckpointFacts):
             f"materialise generated_samples for them first."
         )
     return batches
+
+
+def _not_measured(path: Path, facts: CheckpointFacts, error: NotMeasurable) -> dg.MaterializeResult:
+    """What the pieces do not allow to measure is a sentence of the report, and no failure."""
+    save_why_not(path, facts.run, str(error))
+    return dg.MaterializeResult(
+        metadata={"run": facts.run, "not_measured": str(error), "path": dg.MetadataValue.path(path)}
+    )
 
 
 def _result(data: Data, context: dg.AssetExecutionContext, name: str) -> Path:

@@ -9,13 +9,23 @@ from typing import TypeVar
 import numpy as np
 
 from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.likelihood import interval, likelihood, ngram_name, ngram_nats, train_baseline
+from music_assets.evaluation.likelihood import (
+    NO_TEST_NOTE,
+    interval,
+    likelihood,
+    ngram_name,
+    ngram_nats,
+    train_baseline,
+)
 from music_assets.evaluation.pieces import Piece, real_pieces
+from music_assets.evaluation.results import NotMeasurable
 from music_assets.models.config import unit
 from music_assets.models.pianoroll import PianoRoll
+from music_assets.tokens.pianoroll import ONSET
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.checkpoints import Checkpoint
+from music_assets.training.rolls import whole
 from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
 
 N = TypeVar("N")  # a network
@@ -25,6 +35,7 @@ ROLL_REMARK = (
     "A piano roll has one instrument, no velocities, 16th notes and 88 keys: its bits per note of the roll do not "
     "compare with bits per note."
 )
+NO_ROLL_NOTE = "No test piece has a note on the 88 keys of a piano roll: leave pianoroll out of the comparison."
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,26 @@ class Row:
     remark: str = ""
 
 
+def require_comparable(architectures: Sequence[str], shards: Sequence[Shard]) -> None:
+    """Refuse, before any training, a comparison that would come to nothing.
+
+    Raises:
+        NotMeasurable: no test piece has a note that all of the architectures can be scored on.
+    """
+    documents = [shard.document(row) for shard in shards for row in shard.where("test")]
+    if not any(len(document) for document in documents):
+        raise NotMeasurable(NO_TEST_NOTE)
+    if "pianoroll" in architectures and not any((whole(document) == ONSET).any() for document in documents):
+        raise NotMeasurable(NO_ROLL_NOTE)
+
+
 def compare_architectures(
     trained: Sequence[tuple[Checkpoint, float]], shards: Sequence[Shard], config: EvaluationConfig
 ) -> list[Row]:
     """Each network with its training speed in tokens/s, and an n-gram with a cache, on the same whole test pieces.
 
     Raises:
-        ValueError: there is no held-out note.
+        NotMeasurable: there is no held-out note.
     """
     training, validation, held_out = (real_pieces(shards, split) for split in ("train", "valid", "test"))
     rows = [_row(checkpoint, speed, held_out, config) for checkpoint, speed in trained]
@@ -109,7 +133,7 @@ def _roll_bits(
     ordered, scores = _scored(roll_scores, checkpoint.network, checkpoint.vocabulary, held_out)
     notes = np.array([score.notes for score in scores], dtype=np.float64)
     if notes.sum() == 0:
-        raise ValueError("No held-out note is on the 88 keys of a piano roll: leave pianoroll out of the comparison.")
+        raise NotMeasurable(NO_ROLL_NOTE)
     nats = [score.nats for score in scores]
     bits = np.array([of.sum(dtype=np.float64) for of in nats]) / np.log(2)
     return bits_per_note(nats, notes), *interval(ordered, bits, notes, config)

@@ -12,12 +12,13 @@ from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.features import PROGRAM_FEATURES, FeatureTable, excerpt, feature_table, windows
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.resampling import Estimate, bootstrap_weights, interval
+from music_assets.evaluation.results import NotMeasurable
 from music_assets.tokens.remi import NoteArray
 
 NO_MUSIC = -1  # the "prediction" for a sample without a note
 
 
-class TooFewGenres(ValueError):
+class TooFewGenres(NotMeasurable):
     """There is nothing to tell apart."""
 
 
@@ -128,7 +129,7 @@ def genre_consistency(
     if len(genres) < 2:
         raise TooFewGenres(
             f"Genre consistency needs two genres with training, test and generated excerpts, and found "
-            f"{len(genres)}: generate samples for more genres, or lower excerpt_bars."
+            f"{len(genres)}: add genres, or pieces so that some fall into the test split, or lower excerpt_bars."
         )
     rng = np.random.default_rng(config.seed)
     test, generated = (each.rows(np.isin(each.genres, genres)) for each in (test, generated))

@@ -7,6 +7,7 @@ from music_assets.evaluation.classifier import Excerpts, generated_excerpts, rea
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.distances import Distance, feature_distances
 from music_assets.evaluation.pieces import Piece
+from music_assets.evaluation.results import NotMeasurable
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ def compare_features(real: Sequence[Piece], samples: Sequence[Piece], config: Ev
     """Compare the beginnings of real pieces and of samples, genre by genre.
 
     Raises:
-        ValueError: no genre has both.
+        NotMeasurable: no genre has both.
     """
     reals = real_excerpts(real, config.excerpt_bars)
     generated = generated_excerpts(samples, config.excerpt_bars)
     genres = sorted(set(reals.genres.tolist()) & set(generated.genres.tolist()))
     if not genres:
-        raise ValueError(
+        raise NotMeasurable(
             f"No genre has both samples and test pieces of {config.excerpt_bars} bars: lower excerpt_bars, or add "
             "pieces."
         )

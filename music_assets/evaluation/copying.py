@@ -11,6 +11,7 @@ from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.features import DRUMS, windows
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.resampling import Estimate
+from music_assets.evaluation.results import NotMeasurable
 from music_assets.tokens.remi import NoteArray
 
 LONGEST_PERIOD = 4
@@ -126,13 +127,13 @@ def copy_report(
     because a longer piece shares longer runs. The training pieces are held as symbols only.
 
     Raises:
-        ValueError: no sample is of a genre that has a held-out piece.
+        NotMeasurable: no sample is of a genre that has a held-out piece.
     """
     genres = sorted({sample.genre for sample in samples} & {piece.genre for piece in held_out})
     left_out = tuple(sorted({sample.genre for sample in samples} - set(genres)))
     samples = [sample for sample in samples if sample.genre in genres]
     if not samples:
-        raise ValueError("Copying needs samples of a genre that also has held-out pieces, and found none.")
+        raise NotMeasurable("Copying is judged beside test pieces of the samples' genres, and there are none.")
     pieces = [(piece.name, melody(piece.notes)) for piece in training]
     references: list[tuple[str, Melody]] = []
     for genre in genres:

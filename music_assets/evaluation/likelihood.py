@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.ngram import CachedNGram, NGram
 from music_assets.evaluation.pieces import Piece
+from music_assets.evaluation.results import NotMeasurable
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
 from music_assets.training.checkpoints import Checkpoint
 from music_assets.training.scoring import token_nats
 
 ALL_GENRES = "all"
+NO_TEST_NOTE = "There is no test piece with a note to score: add pieces, so that some fall into the test split."
 
 _CACHE_ORDERS = (4, 6, 8)
 _CACHE_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 0.95)
@@ -72,8 +74,10 @@ def measure_likelihoods(
     Both were chosen on the validation pieces: the network's checkpoint, the n-gram's order and its cache's.
 
     Raises:
-        ValueError: there is no held-out note.
+        NotMeasurable: there is no held-out note.
     """
+    if not sum(len(piece.notes) for piece in held_out):
+        raise NotMeasurable(NO_TEST_NOTE)
     vocabulary, genres = checkpoint.vocabulary, sorted({piece.genre for piece in held_out})
     by_network = {
         piece.name: nats
@@ -115,11 +119,11 @@ def likelihood(
     """Micro-averaged bits per note: Σ bits / Σ notes over whole pieces, from the nats of every token and end mark.
 
     Raises:
-        ValueError: no piece, or no note in any.
+        NotMeasurable: no piece, or no note in any.
     """
     notes = np.array([len(piece.notes) for piece in pieces], dtype=np.float64)
     if notes.sum() == 0:
-        raise ValueError(f"No held-out note of {genre} to score: add pieces, so that the test split has some.")
+        raise NotMeasurable(NO_TEST_NOTE)
     bits = np.stack([_bits_by_type(piece.ids, of, vocabulary) for piece, of in zip(pieces, nats, strict=True)])
     by_type = dict(zip(TOKEN_TYPES, bits.sum(axis=0).tolist(), strict=True))
     low, high = interval(pieces, bits.sum(axis=1), notes, config)

@@ -19,6 +19,10 @@ class BadResult(ValueError):
     """A file that does not hold the result it should."""
 
 
+class NotMeasurable(ValueError):
+    """The pieces or samples do not allow a measure; the message says what they lack."""
+
+
 def save_result(path: Path, run: str, result: object) -> None:
     """Write what was found of the checkpoint ``run``: a dataclass of numbers, strings, arrays, sequences, mappings and
     other such dataclasses.
@@ -27,10 +31,17 @@ def save_result(path: Path, run: str, result: object) -> None:
         fresh.write_text(json.dumps({"run": run, "result": _plain(result)}, indent=1), encoding="utf-8")
 
 
+def save_why_not(path: Path, run: str, why_not: str) -> None:
+    """In the place of a result: why there is none of the checkpoint ``run``, one sentence."""
+    with publish(path) as fresh:
+        fresh.write_text(json.dumps({"run": run, "why_not": why_not}, indent=1), encoding="utf-8")
+
+
 def load_result(path: Path, run: str, kind: type[T]) -> T:
     """Read what :func:`save_result` wrote from a ``kind``; arrays come back with the dtype that the field declares.
 
     Raises:
+        NotMeasurable: what :func:`save_why_not` wrote.
         FileNotFoundError: it was not written yet.
         BadResult: the file is damaged, of another version, or of another checkpoint than ``run``.
     """
@@ -38,12 +49,15 @@ def load_result(path: Path, run: str, kind: type[T]) -> T:
         raise FileNotFoundError(f"There is no {path.stem} result at {path}: materialise {path.stem} first.")
     try:
         stored = json.loads(path.read_text("utf-8"))
-        found, result = stored["run"], _typed(stored["result"], kind)
+        found, why_not = stored["run"], stored.get("why_not")
+        result = [] if why_not else [_typed(stored["result"], kind)]
     except (ValueError, TypeError, KeyError) as error:
         raise BadResult(f"{path} is damaged or of another version: materialise {path.stem} again ({error}).") from None
     if found != run:
         raise BadResult(f"{path} is of the checkpoint {found} and not of {run}: materialise {path.stem} again.")
-    return result
+    if why_not:
+        raise NotMeasurable(why_not)
+    return result[0]
 
 
 def _plain(value: Any) -> Any:
