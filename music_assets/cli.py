@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from music_assets.interruption import Interrupted, interruptible
-from music_assets.paths import DataPaths
+from music_assets.paths import DataPaths, named_folder
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
 app = typer.Typer(help="Symbolic music from raw MIDI to an honest report.", no_args_is_help=True, add_completion=False)
@@ -60,7 +60,7 @@ def pipeline(
     retrain: Retrain = False,
 ) -> None:
     """Bring the whole graph up to date with the drop folder, as runs that the Dagster UI shows."""
-    os.environ.setdefault("DAGSTER_HOME", str(_project()))
+    os.environ["DAGSTER_HOME"] = str(_project())
     with _interruptible():
         from music_assets.pipeline import run_pipeline
 
@@ -116,7 +116,7 @@ def relabel() -> None:
 
 
 def _index(*assets: str) -> None:
-    os.environ.setdefault("DAGSTER_HOME", str(_project()))
+    os.environ["DAGSTER_HOME"] = str(_project())
     with _interruptible():
         from music_assets.pipeline import run_index
 
@@ -213,7 +213,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0, max=2**63 - 1)] = 0,
 ) -> None:
     """Train several architectures for the same time on the same pieces, and print one table."""
-    os.environ.setdefault("DAGSTER_HOME", str(_project()))
+    os.environ["DAGSTER_HOME"] = str(_project())
     names = [name.strip() for name in architectures.split(",") if name.strip()]
     with _interruptible():
         from music_assets.pipeline import run_comparison
@@ -264,7 +264,7 @@ def _project() -> Path:
     Raises:
         ValueError: it is neither.
     """
-    project = Path(os.environ.get("DAGSTER_HOME", Path.cwd())).resolve()
+    project = named_folder("DAGSTER_HOME", ".")
     if not (project / "dagster.yaml").is_file():
         raise ValueError(f"{project} has no dagster.yaml: start music-assets from the project's folder.")
     return project

@@ -24,15 +24,8 @@ class DataPaths:
 
     @classmethod
     def from_environment(cls) -> "DataPaths":
-        """The folder named by ``MUSIC_ASSETS_DATA``, or ``data`` in the working directory; always absolute.
-
-        Empty counts as unset, and ``~`` is a home folder. Raises ValueError if nobody has that home.
-        """
-        named = os.environ.get("MUSIC_ASSETS_DATA") or "data"
-        try:
-            return cls(Path(os.path.realpath(Path(named).expanduser())))
-        except RuntimeError:
-            raise ValueError(f"MUSIC_ASSETS_DATA is {named}, but nobody has that home folder: name another.") from None
+        """The folder named by ``MUSIC_ASSETS_DATA``, or ``data`` in the working directory; see :func:`named_folder`."""
+        return cls(named_folder("MUSIC_ASSETS_DATA", "data"))
 
     @property
     def raw(self) -> Path:
@@ -93,6 +86,18 @@ class DataPaths:
     def mlflow(self) -> Path:
         """MLflow's database and artifacts."""
         return self.root / "mlflow"
+
+
+def named_folder(variable: str, default: str) -> Path:
+    """The folder that an environment variable names, or ``default`` if that is unset or empty; absolute, without links.
+
+    ``~`` is a home folder. Raises ValueError if nobody has that home.
+    """
+    named = os.environ.get(variable) or default
+    try:
+        return Path(os.path.realpath(Path(named).expanduser()))
+    except RuntimeError:
+        raise ValueError(f"{variable} is {named}, but nobody has that home folder: name another.") from None
 
 
 def file_name(name: str) -> str:

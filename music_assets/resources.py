@@ -22,12 +22,12 @@ class Links(dg.ConfigurableResource):
     """Where people open the two servers in the browser."""
 
     mlflow: str = Field(
-        default_factory=lambda: os.environ.get("MLFLOW_UI", "http://127.0.0.1:5000"),
+        default_factory=lambda: os.environ.get("MLFLOW_UI") or "http://127.0.0.1:5000",
         description="Address of the MLflow server, for links.",
     )
 
     dagster: str = Field(
-        default_factory=lambda: os.environ.get("DAGSTER_UI", "http://127.0.0.1:3000"),
+        default_factory=lambda: os.environ.get("DAGSTER_UI") or "http://127.0.0.1:3000",
         description="Address of the Dagster UI, for links the other way.",
     )
 

@@ -4,17 +4,15 @@ import contextlib
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError, as_completed
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from multiprocessing.process import BaseProcess
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
+
+from music_assets.processes import worker_context
 
 MEMORY_BYTES = 2 << 30
 """What a worker may map beyond what it has mapped when it starts."""
@@ -73,29 +71,9 @@ def run_isolated(
             items = suspects
 
 
-class _Process(ForkServerProcess):
-    """A process that does not import the main module again: a script needs no guard, and a heavy one costs nothing."""
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 (the name that multiprocessing calls)
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return ForkServerProcess._Popen(process_obj)
-        finally:
-            sys.modules["__main__"] = main
-
-
-class _Context(ForkServerContext):
-    Process = _Process
-
-
 @contextlib.contextmanager
 def _pool(workers: int, module: str) -> Iterator[ProcessPool]:
-    # forkserver: no locks of this process's threads are copied, and a worker starts with all it needs imported
-    context = _Context()
-    context.set_forkserver_preload([__name__, module])
-    pool = ProcessPool(workers, initializer=_limit_memory, context=context)
+    pool = ProcessPool(workers, initializer=_limit_memory, context=worker_context(__name__, module))
     try:
         yield pool
         pool.close()

@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import midirenderer
@@ -15,6 +14,7 @@ from symusic.core import ControlChangeSecond, ScoreSecond
 from tqdm import tqdm
 
 from music_assets.paths import publish
+from music_assets.processes import worker_context
 
 RENDER_RATE = 48_000  # what midirenderer always delivers
 OGG_RATE = 24_000
@@ -54,7 +54,7 @@ def render_many(jobs: Sequence[tuple[Path, Path]], workers: int = 2, max_seconds
     if not jobs:
         return {}
     silent = {}
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=worker_context(__name__)) as pool:
         futures = {pool.submit(render_ogg, midi, ogg, max_seconds): midi for midi, ogg in jobs}
         for future in tqdm(as_completed(futures), "rendering", len(futures), unit="file", disable=None):
             try:

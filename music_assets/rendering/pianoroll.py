@@ -1,11 +1,14 @@
 """A score as a picture: pitch over bars, coloured by program, drums in a strip of their own."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
 from symusic.core import ScoreTick
 
 from music_assets.paths import publish
@@ -14,6 +17,7 @@ from music_assets.paths import publish
 COLOURS = ("#3b6ea8", "#d9812e", "#4c9a62", "#a2559b", "#c0463e", "#5fb3c4", "#8a7a3a", "#e08fb0")
 DRUM_COLOUR = "#55585f"
 DRUMS = 128
+FONT, NO_GLYPH = "DejaVu Sans", "\N{WHITE SQUARE}"
 MAX_BARS = 32
 MIN_NOTE_SHARE = 0.002  # of the picture's width: shorter notes would vanish
 PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -46,10 +50,43 @@ def draw_pianoroll(
     _label_bars(lowest, bars)
     if not len(pitched["time"]) and not drum_share:
         roll.text(0.5, 0.5, "no notes", transform=roll.transAxes, ha="center", va="center", color="#777777")
-    figure.text(left, 1 - 17 / height, title, fontsize=9.5, weight="bold", va="center", color="#222222")
+    shown, fonts = _drawable(title)
+    figure.text(
+        left,
+        1 - 17 / height,
+        shown,
+        family=fonts,
+        parse_math=False,
+        fontsize=9.5,
+        weight="bold",
+        va="center",
+        color="#222222",
+    )
     _legend(figure, pitched["program"], left, 1 - 32 / height)
     with publish(png) as fresh:
         figure.savefig(fresh, format="png")
+
+
+def _drawable(text: str) -> tuple[str, list[str]]:
+    """A line of text with ``NO_GLYPH`` for what no installed font can draw, and the fonts that draw the rest."""
+    fonts, missing = [FONT], {ord(letter) for letter in text} - _characters(FONT)
+    for name in _other_fonts() if missing else []:
+        if found := missing & _characters(name):
+            fonts.append(name)
+            missing -= found
+    return text.translate(dict.fromkeys(missing, NO_GLYPH)), fonts
+
+
+@cache
+def _characters(font: str) -> frozenset[int]:
+    return frozenset(FT2Font(findfont(FontProperties(family=font, weight="bold"))).get_charmap())
+
+
+@cache
+def _other_fonts() -> list[str]:
+    """The installed fonts, but for the one that has a box for every character."""
+    names = {font.name for font in fontManager.ttflist}
+    return sorted(name for name in names if name != FONT and not name.startswith("Last Resort"))
 
 
 def _notes(score: ScoreTick, end: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

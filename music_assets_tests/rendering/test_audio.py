@@ -1,5 +1,7 @@
 """What the audio files hold, measured in the sound itself."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,17 @@ def test_many_in_worker_processes_sound_like_one(tmp_path: Path):
         signal, _ = soundfile.read(path.with_suffix(".ogg"), dtype="float32")
         assert spectrum_peak(signal[6000:18000]) == pytest.approx(hertz, abs=5)
     assert render_many([]) == {}
+
+
+def test_a_script_is_not_run_again_in_the_workers(tmp_path: Path):
+    midi, ogg, script = write_midi(tmp_path / "a.mid", [(0, 1, 69)]), tmp_path / "a.ogg", tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path; from music_assets.rendering.audio import render_many\n"
+        f"print('once'); print(render_many([(Path({str(midi)!r}), Path({str(ogg)!r}))]))"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("once\n{}\n", "")
+    assert ogg.exists()
 
 
 def test_silence_and_rubbish_are_refused_by_name(tmp_path: Path):

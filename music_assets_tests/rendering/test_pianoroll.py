@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
+from music_assets.rendering import pianoroll
 from music_assets.rendering.pianoroll import COLOURS, draw_pianoroll
 
 
@@ -62,6 +63,26 @@ def test_programs_have_colours_and_drums_a_strip_below(tmp_path: Path):
     strip = with_drums[235:265, 60:780]
     assert (strip.min(axis=2) < 0.5).any()
     assert painted(with_drums, COLOURS[0])[0].max() < painted(plain, COLOURS[0])[0].max()
+
+
+@pytest.mark.parametrize(
+    "title", ["ガラス", "हिन्दी", "발라드 (gpt)", "\U0001d11e \uffff", "a\tb\nc\x00", "100 $ or $x^", "العربية"]
+)
+def test_any_title_can_be_drawn(title: str, tmp_path: Path):
+    blank, titled = tmp_path / "blank.png", tmp_path / "titled.png"
+    draw_pianoroll(score((0, False, [(0, 2, 60)])), blank)
+    draw_pianoroll(score((0, False, [(0, 2, 60)])), titled, title)
+    different = (matplotlib.image.imread(blank) != matplotlib.image.imread(titled)).any(axis=2)
+    assert different[:28].any()
+    assert not different[42:].any()
+
+
+def test_a_title_takes_every_font_that_it_needs():
+    assert pianoroll._drawable("Ab Я") == ("Ab Я", [pianoroll.FONT])
+    only = min(pianoroll._characters("STIXGeneral") - pianoroll._characters(pianoroll.FONT))
+    shown, fonts = pianoroll._drawable(f"A{chr(only)}\ufdd0")
+    assert shown == f"A{chr(only)}{pianoroll.NO_GLYPH}"
+    assert len(fonts) == 2
 
 
 def test_a_very_short_note_is_still_seen(tmp_path: Path):
