@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 import pretty_midi
-from symusic.core import ScoreTick
 
 from benchmarks.harness import Result, machine, midi_files, options, show
 from music_assets.corpus.index import IndexSettings, build_index
+from music_assets.corpus.reading import load_score
 from music_assets.corpus.scan import scan
 from music_assets.corpus.verdicts import OK, examine
 from music_assets.paths import DataPaths
@@ -84,7 +84,7 @@ def _write_new(files: list[Path], folder: Path) -> None:
     """Ten files that are like none before: each the sample's n-th, a bar late and with another tempo."""
     folder.mkdir()
     for number, file in enumerate((files * NEW_FILES)[:NEW_FILES]):
-        score = ScoreTick(file)
+        score = load_score(file)
         score.shift_time(4 * score.tpq, inplace=True)
         for tempo in score.tempos:
             tempo.mspq += 1 + number

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
+from numba import from_dtype, njit, types
 from numpy.typing import NDArray
 
 from music_assets.corpus.reading import BadMidi
@@ -32,6 +32,11 @@ EVENT = np.dtype(
 )
 """One row a channel or meta event. System-exclusive and other system events, ends of tracks and events that cannot be
 what they say are no rows."""
+
+# Types of the compiled functions: they are compiled, or taken from the cache, when this module is imported.
+_DATA = types.Array(types.uint8, 1, "C", readonly=True)
+_EVENTS = from_dtype(EVENT)[::1]
+_BYTES, _INTS, _TABLE = types.uint8[::1], types.int64[::1], types.int64[:, ::1]
 
 _META = 0xFF
 _END_OF_TRACK, _PORT, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0x2F, 0x21, 0x51, 0x58, 0x59
@@ -220,7 +225,7 @@ def _programs(smf: Smf, note_ons: NDArray[np.int64]) -> tuple[NDArray[np.uint8],
     return programs, _follow_programs(smf.data, smf.events, rows[order], track[order], own, programs)
 
 
-@njit(cache=True)
+@njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], _BYTES), cache=True)
 def _follow_programs(data, events, rows, tracks, own, programs):
     """Fill in ``programs``; whether a note has another one than its own track's events give it."""
     program = np.zeros(256 * 16, np.uint8)
@@ -239,15 +244,28 @@ def _follow_programs(data, events, rows, tracks, own, programs):
 
 
 @njit(cache=True)
-def _walk_tracks(data, chunks, events):
-    """Rows of every track into ``events``: where each track's rows start, where each walk stopped, what it saw."""
-    starts = np.zeros(len(chunks) + 1, np.int64)
-    stops = np.zeros(len(chunks), np.int64)
-    seen = np.zeros(len(chunks), np.int64)
-    for track in range(len(chunks)):
-        begin, end = chunks[track, 0], chunks[track, 1]
-        starts[track + 1], stops[track], seen[track] = _walk(data, begin, end, events, starts[track])
-    return starts, stops, seen
+def _number(data, position, end):
+    """A variable-length number and the byte behind it; a byte behind ``end`` if the track ends inside it."""
+    value = 0
+    while position < end:
+        byte = data[position]
+        position += 1
+        value = min(value << 7 | byte & 127, _MANY_TICKS)
+        if byte < 128:
+            return value, position
+    return 0, end + 1
+
+
+@njit(cache=True)
+def _wrong_meta(data, kind, begin, size):
+    """What is wrong with a meta event, or 0."""
+    if kind == _TEMPO and (size < 3 or (data[begin] == 0 and data[begin + 1] == 0 and data[begin + 2] == 0)):
+        return _NO_TEMPO
+    if kind == _TIME_SIGNATURE and (size < 2 or data[begin] == 0 or data[begin + 1] > _FINEST_DENOMINATOR):
+        return _NO_METRE
+    if kind == _KEY_SIGNATURE and (size < 2 or (data[begin] > 7 and data[begin] < 249) or data[begin + 1] > 1):
+        return _NO_KEY
+    return 0
 
 
 @njit(cache=True)
@@ -309,32 +327,30 @@ def _walk(data, begin, end, events, row):
     return row, position, seen
 
 
-@njit(cache=True)
-def _number(data, position, end):
-    """A variable-length number and the byte behind it; a byte behind ``end`` if the track ends inside it."""
-    value = 0
-    while position < end:
-        byte = data[position]
-        position += 1
-        value = min(value << 7 | byte & 127, _MANY_TICKS)
-        if byte < 128:
-            return value, position
-    return 0, end + 1
+@njit(types.Tuple((_INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS), cache=True)
+def _walk_tracks(data, chunks, events):
+    """Rows of every track into ``events``: where each track's rows start, where each walk stopped, what it saw."""
+    starts = np.zeros(len(chunks) + 1, np.int64)
+    stops = np.zeros(len(chunks), np.int64)
+    seen = np.zeros(len(chunks), np.int64)
+    for track in range(len(chunks)):
+        begin, end = chunks[track, 0], chunks[track, 1]
+        starts[track + 1], stops[track], seen[track] = _walk(data, begin, end, events, starts[track])
+    return starts, stops, seen
 
 
 @njit(cache=True)
-def _wrong_meta(data, kind, begin, size):
-    """What is wrong with a meta event, or 0."""
-    if kind == _TEMPO and (size < 3 or (data[begin] == 0 and data[begin + 1] == 0 and data[begin + 2] == 0)):
-        return _NO_TEMPO
-    if kind == _TIME_SIGNATURE and (size < 2 or data[begin] == 0 or data[begin + 1] > _FINEST_DENOMINATOR):
-        return _NO_METRE
-    if kind == _KEY_SIGNATURE and (size < 2 or (data[begin] > 7 and data[begin] < 249) or data[begin + 1] > 1):
-        return _NO_KEY
-    return 0
+def _write_number(out, at, value):
+    """A variable-length number; the place behind it."""
+    for shift in (21, 14, 7):
+        if value >> shift:
+            out[at] = value >> shift & 127 | 128
+            at += 1
+    out[at] = value & 127
+    return at + 1
 
 
-@njit(cache=True)
+@njit(types.int64(_DATA, _EVENTS, _INTS, _BYTES, types.int64, _BYTES), cache=True)
 def _write(data, events, starts, programs, ticks_per_quarter, out):
     """Write the file into ``out`` and return its size. Channel events get a status each, data bytes 7 bits, and notes
     a program change where their channel has another program."""
@@ -386,14 +402,3 @@ def _write(data, events, starts, programs, ticks_per_quarter, out):
         for place in range(4):
             out[length_at + place] = size >> (24 - 8 * place) & 255
     return at
-
-
-@njit(cache=True)
-def _write_number(out, at, value):
-    """A variable-length number; the place behind it."""
-    for shift in (21, 14, 7):
-        if value >> shift:
-            out[at] = value >> shift & 127 | 128
-            at += 1
-    out[at] = value & 127
-    return at + 1
