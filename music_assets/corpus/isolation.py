@@ -38,16 +38,18 @@ def run_isolated(
     workers: int | None = None,
     chunk: int = 32,
     seconds: float = SECONDS,
+    preload: Sequence[str] = (),
 ) -> Iterator[tuple[Item, Result | Lost]]:
     """Call ``function`` on every item in ``workers`` processes (default: one a core), in no order.
 
     Items travel in chunks. A chunk whose worker died or took longer than ``seconds`` is gone through again
     item by item, so that only the item that did it is :class:`Lost`; it also is if it ran out of memory.
-    ``function`` and the items must be picklable and come from modules; an exception of ``function`` ends the run. If
-    this process is killed, its workers end after the chunk that they are at.
+    ``function`` and the items must be picklable and come from modules; an exception of ``function`` ends the run.
+    Workers begin with the modules of ``preload`` imported, beside that of ``function``. If this process is killed, its
+    workers end after the chunk that they are at.
     """
     chunks = -(-len(items) // chunk)
-    with _pool(min(workers or os.cpu_count() or 1, max(chunks, 1)), function.__module__) as pool:
+    with _pool(min(workers or os.cpu_count() or 1, max(chunks, 1)), function.__module__, *preload) as pool:
         for size in (chunk, 1):
             tasks: dict[Future[list[Result | Lost]], int] = {
                 pool.schedule(_each, args=(function, items[start : start + size], seconds), timeout=seconds): start
@@ -72,8 +74,8 @@ def run_isolated(
 
 
 @contextlib.contextmanager
-def _pool(workers: int, module: str) -> Iterator[ProcessPool]:
-    pool = ProcessPool(workers, initializer=_limit_memory, context=worker_context(__name__, module))
+def _pool(workers: int, *modules: str) -> Iterator[ProcessPool]:
+    pool = ProcessPool(workers, initializer=_limit_memory, context=worker_context(__name__, *modules))
     try:
         yield pool
         pool.close()

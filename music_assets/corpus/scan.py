@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from music_assets.corpus.isolation import Lost, run_isolated
 from music_assets.corpus.locks import exclusive
+from music_assets.corpus.reading import COMPILED
 from music_assets.corpus.verdicts import READER_VERSION, REFUSED, examine
 from music_assets.paths import publish
 
@@ -401,7 +402,10 @@ def _read(
     tries = dict(fresh.select("path", pl.col("tries").fill_null(0)).iter_rows())
     paths = {f"{raw}/{path}": path for path in fresh.filter(~pl.col("misnamed"))["path"]}
     misnamed = ((path, _MISNAMED) for path in fresh.filter("misnamed")["path"])
-    examined = ((paths[file], result) for file, result in run_isolated(examine, list(paths), workers=workers))
+    examined = (
+        (paths[file], result)
+        for file, result in run_isolated(examine, list(paths), workers=workers, preload=[COMPILED])
+    )
     rows = []
     bar = tqdm(chain(misnamed, examined), "reading MIDI", len(fresh), unit="file", disable=None)
     for done, (path, result) in enumerate(bar, start=1):

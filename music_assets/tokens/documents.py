@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.corpus.isolation import Lost, run_isolated
-from music_assets.corpus.reading import BadMidi, load_bytes, read_score
+from music_assets.corpus.reading import COMPILED, BadMidi, load_bytes, read_score
 from music_assets.tokens.remi import NO_LOSSES, Losses, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
@@ -73,7 +73,7 @@ def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int,
     if workers < 2:
         results = ((task, _encode_file(task)) for task in tasks)
     else:
-        results = run_isolated(_encode_file, tasks, workers=workers, chunk=_FILES_AT_A_TIME)
+        results = run_isolated(_encode_file, tasks, workers=workers, chunk=_FILES_AT_A_TIME, preload=[COMPILED])
     for (index, path), result in results:
         if isinstance(result, Lost):
             result = Failure(f"{path}: {result.detail}")
