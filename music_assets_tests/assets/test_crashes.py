@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 PROJECT = Path(__file__).parents[2]
 LAUNCH = """mutation ($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+TERMINATE = """mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 RUNS = "{ runsOrError { ... on Runs { results { runId status rootRunId } } } }"
 BATCH_TOKENS = 12 * 64
@@ -184,6 +185,22 @@ def test_a_killed_run_worker_leaves_no_orphan_frees_the_slot_and_is_retried(site
     assert site.status(run) == "FAILURE"
     assert not site.folder(retry).exists()
     has_resumed(site, run, 800)
+
+
+def test_a_terminated_run_is_saved_not_retried_and_gone_on_with_by_the_next(site: Site):
+    run = site.train(steps=801)
+    site.training(run)
+    assert site.ask(TERMINATE, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    wait_for(lambda: site.status(run) == "CANCELED", "its end", seconds=30)
+    saved = json.loads((site.folder(run) / "latest" / "trainer.json").read_text())["step"]
+    assert 0 < saved < 801
+    time.sleep(3)  # the daemon looks every second
+    assert [one["runId"] for one in site.ask(RUNS)["runsOrError"]["results"] if one["rootRunId"] == run] in ([], [run])
+    assert json.loads((site.folder(run) / "latest" / "trainer.json").read_text())["step"] == saved
+    again = site.train(steps=801)
+    site.succeeds(again)
+    assert not site.folder(again).exists()
+    has_resumed(site, run, 801)
 
 
 def test_two_runs_never_train_at_once(site: Site):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from music_assets.automation import retrainings
 from music_assets.corpus.reading import load_score
+from music_assets.corpus.songs import fold_title
+from music_assets.corpus.splits import own_split
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
@@ -211,6 +214,26 @@ def test_settings_that_cannot_be_are_one_sentence_and_not_tried_again(
     done = graph.run("checkpoint", partition="gpt", config=settings)
     assert failure(done) == sentence
     assert not [event for event in done.all_events if event.is_step_up_for_retry]
+
+
+def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
+    titles = [title for number in range(60) if own_split(fold_title(title := f"Air {number}")) == "train"][:24]
+    for number, title in enumerate(titles):
+        path = graph.paths.raw / "tunes" / "reel" / f"Artist {number // 3}" / f"{title}.mid"
+        write_tune(path, style="reel", seed=number, bars=8)
+    graph.ingest()
+    graph.tokenise("reel")
+    graph.make("checkpoint", partition="gpt", config=TINY | {"tokens": 1_000, "samples": 0})
+    graph.make("generated_samples", partition="gpt|reel", config={"count": 2, "max_tokens": 100, "max_bars": 4})
+    graph.make("likelihood", "feature_stats", "copy_report", "consistency_report", partition="gpt", config=QUICK)
+    page = (graph.paths.evaluation("gpt") / "report.html").read_text()
+    assert re.findall(r"Not in this report: (.*?)[:,]", page) == [
+        "There is no test piece with a note to score",
+        "Genre consistency needs two genres with training",
+        "No genre has both samples and test pieces of 2 bars",
+        "Copying is judged beside test pieces of the samples&#39; genres",
+    ]
+    assert "<audio" in page
 
 
 def test_a_genre_whose_name_is_longer_than_a_file_may_be_called(graph: Graph):

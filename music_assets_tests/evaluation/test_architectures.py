@@ -6,8 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from music_assets.evaluation.architectures import ROLL_REMARK, as_json, compare_architectures, markdown
+from music_assets.evaluation.architectures import (
+    ROLL_REMARK,
+    as_json,
+    compare_architectures,
+    markdown,
+    require_comparable,
+)
 from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.results import NotMeasurable
 from music_assets.tokens import pianoroll, remi
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import make_shard
@@ -90,5 +97,11 @@ def test_test_pieces_of_drums_alone_are_an_error(trained):
     drums, tune = encode(score), encode(make_tune(seed=2, bars=4))
     names, splits = ("a", "b", "c"), ("train", "valid", "test")
     shard = make_shard("reel", "original", names, names, splits, (8, 8, 8), (1.0, 1.0, 1.0), [tune, tune, drums])
-    with pytest.raises(ValueError, match="No held-out note is on the 88 keys"):
+    with pytest.raises(ValueError, match="No test piece has a note on the 88 keys"):
         compare_architectures(trained[:1], [shard], CONFIG)
+    require_comparable(["gpt"], [shard])
+    with pytest.raises(NotMeasurable, match="leave pianoroll out"):
+        require_comparable(["gpt", "pianoroll"], [shard])
+    untested = make_shard("reel", "original", names, names, ("train",) * 3, (8, 8, 8), (1.0, 1.0, 1.0), [tune] * 3)
+    with pytest.raises(NotMeasurable, match="There is no test piece"):
+        require_comparable(["gpt"], [untested])

@@ -64,7 +64,7 @@ def test_the_interval_resamples_songs_and_not_their_versions():
 
 
 def test_nothing_to_score_is_an_error():
-    with pytest.raises(ValueError, match="No held-out note of jig"):
+    with pytest.raises(ValueError, match="There is no test piece with a note to score"):
         likelihood("m", "jig", [], [], VOCABULARY, CONFIG)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from music_assets.evaluation.results import BadResult, load_result, save_result
+from music_assets.evaluation.results import BadResult, NotMeasurable, load_result, save_result, save_why_not
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,12 @@ def test_a_result_of_another_checkpoint_is_refused(tmp_path: Path):
     save_result(tmp_path / "likelihood.json", "run 1", RESULT)
     with pytest.raises(BadResult, match="is of the checkpoint run 1 and not of run 2: materialise likelihood again"):
         load_result(tmp_path / "likelihood.json", "run 2", Outer)
+
+
+def test_in_the_place_of_a_result_stands_why_there_is_none(tmp_path: Path):
+    path = tmp_path / "copy_report.json"
+    save_why_not(path, "run 1", "There are no test pieces.")
+    with pytest.raises(NotMeasurable, match="There are no test pieces"):
+        load_result(path, "run 1", Outer)
+    with pytest.raises(BadResult, match="of the checkpoint run 1 and not of run 2"):
+        load_result(path, "run 2", Outer)
