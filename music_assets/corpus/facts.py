@@ -171,7 +171,8 @@ def facts(score: ScoreTick) -> Facts:
 
 def _tempos(score: ScoreTick) -> _Changes:
     """Microseconds per quarter note."""
-    return _Changes.of(*tempo_changes(score), _DEFAULT_TEMPO)
+    tick, microseconds = tempo_changes(score)
+    return _Changes.of(tick, microseconds, _DEFAULT_TEMPO)
 
 
 def _time_signatures(score: ScoreTick) -> _Changes:
