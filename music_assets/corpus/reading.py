@@ -97,19 +97,7 @@ def read_score(data: bytes) -> Reading:
         score = ScoreTick.from_midi(data)
     except RuntimeError as error:
         raise BadMidi("unreadable", f"The parser says: {error}.") from None
-    return Reading(_without_trailing_events(score), (*repairs, *mended))
-
-
-def _without_trailing_events(score: ScoreTick) -> ScoreTick:
-    """The score without what lies behind its last note, in place: nothing of it is heard."""
-    columns = [track.notes.numpy() for track in score.tracks if len(track.notes)]
-    if columns:
-        end = max(int(max((one["time"] + one["duration"]).max(), one["time"].max() + 1)) for one in columns)
-        lyrics = [track.lyrics for track in score.tracks]
-        for events in (score.tempos, score.time_signatures, score.key_signatures, score.markers, *lyrics):
-            if len(events) and events[-1].time >= end:
-                events.filter(lambda event: event.time < end, inplace=True)
-    return score
+    return Reading(score, (*repairs, *mended))
 
 
 def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:

@@ -67,19 +67,20 @@ class Smf:
     events: NDArray[np.void]  # EVENT[n], track after track
     starts: NDArray[np.int64]  # of each track in ``events``, and the end
     data: NDArray[np.uint8]  # the file
+    ends: NDArray[np.int64]  # of each track, the tick from which on no note sounds; -1 where none does
     remarks: tuple[str, ...]
 
 
 def clean(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     """A well-formed file of format 1 with the same music, and what had to be put right, a sentence each.
 
-    Each note sounds with the program that its channel has then, whichever track has set it: the tracks of a file
-    play together. Raises BadMidi.
+    Without what cannot be heard: meta events at or behind the end of the last note, tempos and signatures that another
+    one at the same tick replaces, and system events. Each note sounds with the program that its channel has then,
+    whichever track has set it: the tracks of a file play together. Raises BadMidi.
     """
     smf = read(data)
-    notes = _note_ons(smf)
-    programs, foreign = _programs(smf, notes)
-    out = np.empty(22 * len(smf.starts) + 16 * len(smf.events) + len(data) + 64, np.uint8)
+    programs, foreign = _programs(smf)
+    out = np.empty(80 * len(smf.starts) + 16 * len(smf.events) + len(data), np.uint8)
     size = _write(smf.data, smf.events, smf.starts, programs, smf.ticks_per_quarter, out)
     told = ("Programs that another track sets were applied.",) if foreign else ()
     return out[:size].tobytes(), smf.remarks + told
@@ -95,14 +96,14 @@ def read(data: bytes) -> Smf:
     chunks, remarks = _track_chunks(data, 8 + size, promised)
     buffer = np.frombuffer(data, np.uint8)
     events = np.empty(len(data) // 2 + 1, EVENT)
-    starts, stops, seen = _walk_tracks(buffer, chunks, events)
+    starts, stops, seen, ends = _walk_tracks(buffer, chunks, events)
     events = events[: starts[-1]]
     remarks += [told for flag, told in _TOLD.items() if (seen & flag).any()]
     remarks += _losses(len(data), chunks, stops, seen & _ENDED > 0, promised)
     if form > 2:
         remarks.append(f"There is no format {form}; the file was read as format 1.")
-    smf = Smf(division, events, starts, buffer, tuple(remarks))
-    return _in_force(_one_pattern(smf) if form == 2 else smf)
+    smf = Smf(division, events, starts, buffer, ends, tuple(remarks))
+    return _audible(_one_pattern(smf) if form == 2 else smf)
 
 
 def _track_chunks(data: bytes, position: int, promised: int) -> tuple[NDArray[np.int64], list[str]]:
@@ -171,58 +172,85 @@ def _losses(
 
 def _one_pattern(smf: Smf) -> Smf:
     """Of a file of independent patterns (format 2) the one that holds notes. Raises BadMidi if several do."""
-    patterns = np.unique(np.searchsorted(smf.starts, _note_ons(smf), side="right") - 1)
+    patterns = np.flatnonzero(smf.ends >= 0)
     if len(patterns) > 1:
         raise BadMidi(
             "independent patterns",
             f"The file is of format 2 and holds {len(patterns)} patterns that do not sound together: save the one that "
             "you want as a file of its own.",
         )
-    first, end = smf.starts[[patterns[0], patterns[0] + 1]] if len(patterns) else (0, 0)
+    kept = np.zeros(len(smf.events), bool)
+    for pattern in patterns:
+        kept[smf.starts[pattern] : smf.starts[pattern + 1]] = True
     told = "The one pattern with notes of a file of format 2 was read."
-    return replace(smf, events=smf.events[first:end], starts=np.array([0, end - first]), remarks=(*smf.remarks, told))
+    return replace(_only(smf, kept), remarks=(*smf.remarks, told))
 
 
-def _in_force(smf: Smf) -> Smf:
-    """Without the tempos and signatures that another one at the same tick replaces, and without what lies too far.
+def _audible(smf: Smf) -> Smf:
+    """Without meta events behind the last note, and without tempos and signatures that are replaced at once.
 
     The parser sorts such events in an order of its own. Raises BadMidi if a note lies too far.
     """
-    tick, kind = smf.events["tick"], smf.events["kind"]
-    kept = tick <= LARGEST_TICK
-    if not kept[_note_ons(smf)].all():
+    end = int(smf.ends.max(initial=-1))
+    if end > LARGEST_TICK:
         raise BadMidi("too long", f"A note lies behind tick {LARGEST_TICK:,}.")
-    for one in (_TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE):
-        rows = np.flatnonzero(kind == one)
-        rows = rows[np.argsort(tick[rows], kind="stable")]
-        kept[rows[:-1][np.diff(tick[rows]) == 0]] = False
-    if kept.all():
-        return smf
-    starts = np.concatenate([[0], np.cumsum(kept)])[smf.starts]
-    return replace(smf, events=smf.events[kept], starts=starts)
+    kept, signatures = _sort_out(smf.events, end if end >= 0 else LARGEST_TICK)
+    tick, kind = smf.events["tick"][signatures], smf.events["kind"][signatures]
+    order = np.lexsort((tick, kind))
+    tick, kind = tick[order], kind[order]
+    kept[signatures[order[:-1][(np.diff(tick) == 0) & (np.diff(kind) == 0)]]] = False
+    return smf if kept.all() else _only(smf, kept)
 
 
-def _note_ons(smf: Smf) -> NDArray[np.int64]:
-    """Rows of the notes' beginnings."""
-    rows = np.flatnonzero(smf.events["status"] & 0xF0 == 0x90)
-    return rows[smf.data[smf.events["begin"][rows] + 1] > 0]
+def _only(smf: Smf, kept: NDArray[np.bool_]) -> Smf:
+    """Some of the events."""
+    return replace(smf, events=smf.events[kept], starts=np.concatenate([[0], np.cumsum(kept)])[smf.starts])
 
 
-def _programs(smf: Smf, note_ons: NDArray[np.int64]) -> tuple[NDArray[np.uint8], bool]:
+def _programs(smf: Smf) -> tuple[NDArray[np.uint8], bool]:
     """The program that each event's channel has then, uint8[n], right where a note begins; and whether any note's
     comes from another track.
 
     Events of all tracks in order of time, at one tick in order of the tracks.
     """
-    changes = np.flatnonzero(smf.events["status"] & 0xF0 == 0xC0)
     programs = np.zeros(len(smf.events), np.uint8)
-    if not len(changes):
-        return programs, False
-    rows = np.sort(np.concatenate([changes, note_ons]))
+    rows = _players(smf.data, smf.events)
     track = np.searchsorted(smf.starts, rows, side="right") - 1
     order = np.argsort(smf.events["tick"][rows], kind="stable")
     own = np.zeros((len(smf.starts), 16), np.uint8)
     return programs, _follow_programs(smf.data, smf.events, rows[order], track[order], own, programs)
+
+
+@njit(types.Tuple((types.boolean[::1], _INTS))(_EVENTS, types.int64), cache=True)
+def _sort_out(events, end):
+    """Whether each event is of use if no note sounds from tick ``end`` on, and the rows of the useful tempos and
+    signatures."""
+    kept = np.full(len(events), True)
+    signatures = np.empty(len(events), np.int64)
+    count = 0
+    for row in range(len(events)):
+        event = events[row]
+        meta = event.status == _META
+        if event.tick > LARGEST_TICK or (meta and event.tick >= end):
+            kept[row] = False
+        elif meta and (event.kind == _TEMPO or event.kind == _TIME_SIGNATURE or event.kind == _KEY_SIGNATURE):
+            signatures[count] = row
+            count += 1
+    return kept, signatures[:count].copy()
+
+
+@njit(_INTS(_DATA, _EVENTS), cache=True)
+def _players(data, events):
+    """Rows of the program changes and of the notes' beginnings."""
+    rows = np.empty(len(events), np.int64)
+    count = 0
+    for row in range(len(events)):
+        event = events[row]
+        group = event.status & 0xF0
+        if group == 0xC0 or (group == 0x90 and data[event.begin + 1] > 0):
+            rows[count] = row
+            count += 1
+    return rows[:count].copy()
 
 
 @njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], _BYTES), cache=True)
@@ -270,13 +298,15 @@ def _wrong_meta(data, kind, begin, size):
 
 @njit(cache=True)
 def _walk(data, begin, end, events, row):
-    """One track: the row behind its last one, the byte behind the last whole event, and what was seen."""
-    tick, status, port, seen, position = 0, 0, 0, 0, begin
+    """One track: the row behind its last one, the byte behind the last whole event, what was seen, and the tick from
+    which on no note sounds, -1 if none does. A note sounds if it is ended; ends end the notes in their order."""
+    tick, status, port, seen, position, last = 0, 0, 0, 0, begin, -1
+    sounding, began = np.zeros(16 * 128, np.int64), np.zeros(16 * 128, np.int64)
     while position < end:
         stop = position
         delta, position = _number(data, position, end)
         if position + 1 > end:
-            return row, stop, seen
+            return row, stop, seen, last
         if position - stop > 4:
             seen |= _LONG_NUMBER
         tick += delta
@@ -285,9 +315,9 @@ def _walk(data, begin, end, events, row):
             kind = data[position + 1] if position + 1 < end else 0
             size, position = _number(data, position + 2, end)
             if kind == _END_OF_TRACK:
-                return row, position, seen | _ENDED | (_AFTER_END if position < end else 0)
+                return row, position, seen | _ENDED | (_AFTER_END if position < end else 0), last
             if position + size > end:
-                return row, stop, seen
+                return row, stop, seen, last
             wrong = _wrong_meta(data, kind, position, size)
             if kind == _PORT and size > 0:
                 port = data[position]
@@ -303,19 +333,19 @@ def _walk(data, begin, end, events, row):
             size, position = _number(data, position + 1, end)
             position += size
             if position > end:
-                return row, stop, seen
+                return row, stop, seen, last
         elif first > 0xF0:
             seen |= _NO_SYSEX
             position += 3 if first == 0xF2 else 2 if first == 0xF1 or first == 0xF3 else 1
             if position > end:
-                return row, stop, seen
+                return row, stop, seen, last
         else:
             if first >= 0x80:
                 status = first
                 position += 1
             size = 1 if 0xC0 <= status < 0xE0 else 2
             if status == 0 or position + size > end:
-                return row, stop, seen
+                return row, stop, seen, last
             for place in range(position, position + size):
                 if data[place] > 127:
                     seen |= _OVER_127
@@ -323,20 +353,28 @@ def _walk(data, begin, end, events, row):
             event.tick, event.begin, event.size, event.status = tick, position, size, status
             event.kind, event.port = 0, port
             row += 1
+            if status < 0xA0:
+                key = (status & 15) * 128 + min(data[position], 127)
+                if status >= 0x90 and data[position + 1] > 0:
+                    sounding[key] += 1
+                    began[key] = tick
+                elif sounding[key] > 0:
+                    sounding[key] -= 1
+                    last = max(tick, began[key] + 1)
             position += size
-    return row, position, seen
+    return row, position, seen, last
 
 
-@njit(types.Tuple((_INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS), cache=True)
+@njit(types.Tuple((_INTS, _INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS), cache=True)
 def _walk_tracks(data, chunks, events):
-    """Rows of every track into ``events``: where each track's rows start, where each walk stopped, what it saw."""
+    """Rows of every track into ``events``; where its rows start, where each walk stopped, what it saw, and the tick
+    from which on no note sounds."""
     starts = np.zeros(len(chunks) + 1, np.int64)
-    stops = np.zeros(len(chunks), np.int64)
-    seen = np.zeros(len(chunks), np.int64)
+    stops, seen, ends = np.zeros_like(starts[1:]), np.zeros_like(starts[1:]), np.zeros_like(starts[1:])
     for track in range(len(chunks)):
         begin, end = chunks[track, 0], chunks[track, 1]
-        starts[track + 1], stops[track], seen[track] = _walk(data, begin, end, events, starts[track])
-    return starts, stops, seen
+        starts[track + 1], stops[track], seen[track], ends[track] = _walk(data, begin, end, events, starts[track])
+    return starts, stops, seen, ends
 
 
 @njit(cache=True)
