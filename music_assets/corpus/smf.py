@@ -67,7 +67,7 @@ class Smf:
     events: NDArray[np.void]  # EVENT[n], track after track
     starts: NDArray[np.int64]  # of each track in ``events``, and the end
     data: NDArray[np.uint8]  # the file
-    ends: NDArray[np.int64]  # of each track, the tick from which on no note sounds; -1 where none does
+    ends: NDArray[np.int64]  # of each track, the tick at which its last note ends; -1 where none does
     remarks: tuple[str, ...]
 
 
@@ -223,7 +223,7 @@ def _programs(smf: Smf) -> tuple[NDArray[np.uint8], bool]:
 
 @njit(types.Tuple((types.boolean[::1], _INTS))(_EVENTS, types.int64), cache=True)
 def _sort_out(events, end):
-    """Whether each event is of use if no note sounds from tick ``end`` on, and the rows of the useful tempos and
+    """Whether each event is of use if the last note ends at tick ``end``, and the rows of the useful tempos and
     signatures."""
     kept = np.full(len(events), True)
     signatures = np.empty(len(events), np.int64)
@@ -298,10 +298,10 @@ def _wrong_meta(data, kind, begin, size):
 
 @njit(cache=True)
 def _walk(data, begin, end, events, row):
-    """One track: the row behind its last one, the byte behind the last whole event, what was seen, and the tick from
-    which on no note sounds, -1 if none does. A note sounds if it is ended; ends end the notes in their order."""
+    """One track: the row behind its last one, the byte behind the last whole event, what was seen, and the tick at
+    which the last note ends, -1 if none does."""
     tick, status, port, seen, position, last = 0, 0, 0, 0, begin, -1
-    sounding, began = np.zeros(16 * 128, np.int64), np.zeros(16 * 128, np.int64)
+    sounding = np.zeros(16 * 128, np.int64)
     while position < end:
         stop = position
         delta, position = _number(data, position, end)
@@ -357,10 +357,9 @@ def _walk(data, begin, end, events, row):
                 key = (status & 15) * 128 + min(data[position], 127)
                 if status >= 0x90 and data[position + 1] > 0:
                     sounding[key] += 1
-                    began[key] = tick
                 elif sounding[key] > 0:
                     sounding[key] -= 1
-                    last = max(tick, began[key] + 1)
+                    last = tick
             position += size
     return row, position, seen, last
 
@@ -368,7 +367,7 @@ def _walk(data, begin, end, events, row):
 @njit(types.Tuple((_INTS, _INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS), cache=True)
 def _walk_tracks(data, chunks, events):
     """Rows of every track into ``events``; where its rows start, where each walk stopped, what it saw, and the tick
-    from which on no note sounds."""
+    at which its last note ends."""
     starts = np.zeros(len(chunks) + 1, np.int64)
     stops, seen, ends = np.zeros_like(starts[1:]), np.zeros_like(starts[1:]), np.zeros_like(starts[1:])
     for track in range(len(chunks)):

@@ -54,7 +54,7 @@ def heard_by_mido(data: bytes) -> Heard:
                 tempos[tick] = message.tempo
             case "time_signature" if message.numerator and message.denominator <= 128:
                 time_signatures[tick] = (message.numerator, message.denominator)
-    end = max((max(note[1], note[0] + 1) for note in notes), default=float("inf"))
+    end = max((note[1] for note in notes), default=float("inf"))
     return Heard(
         notes,
         {tick: value for tick, value in tempos.items() if tick < end},
