@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from music_assets.training.interrupts import SAVING
+from music_assets.training.interrupts import INTERRUPTED, SAVING
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-AGAIN = "It was interrupted; started again, it goes on with what is not yet done."
 
 GRACE_SECONDS = 8.0
 """What is at work has so long to end by itself; it may hang in a library, or in a wait that hears no signals."""
@@ -48,9 +47,9 @@ def interruptible(clean_up: Callable[[], None] = lambda: None) -> Iterator[None]
             watch.close()
             raise
         _kill_children()
-        raise Interrupted((interrupt and str(error)) or AGAIN, watch.number) from error
+        raise Interrupted((interrupt and str(error)) or INTERRUPTED, watch.number) from error
     if watch.received():
-        raise Interrupted(AGAIN, watch.number)
+        raise Interrupted(INTERRUPTED, watch.number)
     watch.close()
 
 
@@ -94,7 +93,7 @@ class _Watch:
         cleaning = threading.Thread(target=self._clean_up, daemon=True)
         cleaning.start()
         cleaning.join(3)
-        print(f"music-assets: {AGAIN}", file=sys.stderr, flush=True)
+        print(f"music-assets: {INTERRUPTED}", file=sys.stderr, flush=True)
         _kill_children()
         os._exit(128 + number)
 

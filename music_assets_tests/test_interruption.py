@@ -22,18 +22,16 @@ _started: list[subprocess.Popen[str]] = []
 
 PROJECT = Path(__file__).parents[1]
 STUBBORN = """
-import subprocess, sys, time
+import signal, subprocess, time
 from music_assets.interruption import interruptible
-from music_assets.training.interrupts import SAVING
 
 with interruptible(lambda: print("cleaned up", flush=True)):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: print("swallowed", flush=True))
     subprocess.Popen(["sleep", "600"])
     print("begun", flush=True)
     while True:
-        try:
-            time.sleep(600)
-        except KeyboardInterrupt:
-            print("swallowed", flush=True)
+        time.sleep(600)
 """
 SAVED = r"music-assets: .* is saved at ([\d,]+) tokens, \d+% of its budget: started again"
 TOGETHER = """

@@ -13,11 +13,10 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import ValidationError
 
 from music_assets.paths import DataPaths, DiskFull, require_room
+from music_assets.training.interrupts import INTERRUPTED
 
 PROCESS = "music_assets/process"
 """Tag of a run that a command executes in its own process: which process."""
-
-INTERRUPTED = "It was interrupted; started again, it goes on with what is not yet done."
 
 P = ParamSpec("P")
 R = TypeVar("R")

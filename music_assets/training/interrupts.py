@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+INTERRUPTED = "It was interrupted; started again, it goes on with what is not yet done."
+"""What is said where there is nothing more to say."""
+
 SAVING = threading.Lock()
 """Held while an interrupted training is saved, which whoever ends the process waits for."""
 
