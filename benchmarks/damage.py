@@ -17,9 +17,9 @@ import mido
 import numpy as np
 
 from benchmarks.harness import machine, midi_files, options
-from music_assets.corpus.index import IndexSettings, build_index, genre_rows
-from music_assets.corpus.scan import read_files, scan
-from music_assets.corpus.verdicts import OK
+from music_assets.corpus.index.build import IndexSettings, build_index, genre_rows
+from music_assets.corpus.reading.scan import read_files, scan
+from music_assets.corpus.reading.verdicts import OK
 from music_assets.paths import DataPaths
 from music_assets.tokens.build import build_shards
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 from benchmarks.harness import Result, compare, machine, midi_files, options, show
-from music_assets.corpus.duplicates import THRESHOLD, bucket_pairs, near_duplicates
-from music_assets.corpus.facts import facts
-from music_assets.corpus.fingerprints import VALUES, WORDS, fingerprint
-from music_assets.corpus.reading import load_score
-from music_assets.corpus.songs import path_facts, song_key
-from music_assets.corpus.taxonomy import Taxonomy, fold
-from music_assets.corpus.verdicts import OK, examine
+from music_assets.corpus.index.duplicates import THRESHOLD, bucket_pairs, near_duplicates
+from music_assets.corpus.labels.songs import path_facts, song_key
+from music_assets.corpus.labels.taxonomy import Taxonomy, fold
+from music_assets.corpus.reading.facts import facts
+from music_assets.corpus.reading.fingerprints import VALUES, WORDS, fingerprint
+from music_assets.corpus.reading.verdicts import OK, examine
+from music_assets.foundation.midi.reading import load_score
 from music_assets_tests import midi_edits as edits
 
 EDITED_FILES = 500

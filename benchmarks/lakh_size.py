@@ -24,8 +24,8 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.harness import Result, machine, show
-from music_assets.corpus.tables import VIEWS
-from music_assets.corpus.verdicts import MINIMUM_NOTES
+from music_assets.corpus.index.tables import VIEWS
+from music_assets.corpus.reading.verdicts import MINIMUM_NOTES
 from music_assets.paths import DataPaths
 
 MEMORY_LIMIT = 2 << 30
@@ -40,8 +40,8 @@ LABELLED = 6
 FRAGMENT = """
 import json, sys, time
 from pathlib import Path
-from music_assets.corpus.index import build_index
-from music_assets.corpus.scan import scan
+from music_assets.corpus.index.build import build_index
+from music_assets.corpus.reading.scan import scan
 from music_assets.paths import DataPaths
 paths = DataPaths(Path(sys.argv[1]))
 times = [time.perf_counter()]

@@ -29,7 +29,7 @@ from music_assets.training.loop import TrainingProgress, train
 from music_assets.training.memory import kept_memory
 from music_assets.training.optimizer import rate
 from music_assets.training.precision import autocast, choose_device
-from music_assets.training.rolls import build_batches
+from music_assets.training.roll_batches import build_batches
 from music_assets.training.validation import validate, validation_set
 
 N = TypeVar("N", int, float)

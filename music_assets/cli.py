@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from music_assets.interruption import Interrupted, interruptible
+from music_assets.foundation.interruption import Interrupted, interruptible
 from music_assets.paths import DataPaths, named_folder
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
@@ -45,7 +45,7 @@ Retrain = Annotated[
 @app.command("embedded-corpus")
 def embedded_corpus() -> None:
     """Write the chorales, reels, jigs and hornpipes of the music21 package into the drop folder."""
-    from music_assets.corpus.embedded import write_embedded_corpus
+    from music_assets.corpus.fetch.embedded import write_embedded_corpus
 
     counts = write_embedded_corpus(DataPaths.from_environment().raw)
     typer.echo("embedded corpus: " + ", ".join(f"{count} {genre}" for genre, count in counts.items()))
@@ -93,7 +93,7 @@ def why(path: Annotated[str, typer.Argument(help="A MIDI file, by its path or as
     from rich.table import Table
     from rich.text import Text
 
-    from music_assets.corpus.story import story
+    from music_assets.corpus.index.story import story
     from music_assets.tokens.membership import in_shards
 
     paths = DataPaths.from_environment()
@@ -128,7 +128,7 @@ def _print_summary(paths: DataPaths) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from music_assets.corpus.index import index_summary, label_audit, verdict_counts
+    from music_assets.corpus.index.build import index_summary, label_audit, verdict_counts
 
     summary = index_summary(paths.index)
     console = Console()

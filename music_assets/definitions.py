@@ -2,10 +2,9 @@
 
 import dagster as dg
 
-from music_assets import automation
-from music_assets.assets import corpus, evaluation, generation, model, tokens
-from music_assets.logs import plain
-from music_assets.resources import Data, Links
+from music_assets.defs import automation, corpus, evaluation, generation, model, tokens
+from music_assets.defs.logs import plain
+from music_assets.defs.resources import Data, Links
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([corpus, tokens, model, generation, evaluation]),

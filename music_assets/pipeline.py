@@ -12,19 +12,20 @@ import dagster as dg
 import psutil
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from music_assets.assets.corpus import unpublished
-from music_assets.assets.evaluation import consistency_report
-from music_assets.assets.failures import PROCESS
-from music_assets.assets.generation import generated_samples
-from music_assets.assets.model import checkpoint, interrupted_training, last_training, needs_training
-from music_assets.corpus.index import index_summary
+from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_champion
+from music_assets.corpus.index.build import index_summary
 from music_assets.definitions import defs
+from music_assets.defs.corpus import unpublished
+from music_assets.defs.evaluation import consistency_report
+from music_assets.defs.failures import PROCESS
+from music_assets.defs.generation import generated_samples
+from music_assets.defs.model import checkpoint, interrupted_training, last_training, needs_training
+from music_assets.defs.partitions import GENRES, transpositions
+from music_assets.defs.resources import latest
+from music_assets.foundation.publishing import publish
 from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
-from music_assets.partitions import GENRES, transpositions
-from music_assets.paths import DataPaths, publish
-from music_assets.resources import latest
+from music_assets.paths import DataPaths
 from music_assets.training.config import TrainingConfig
-from music_assets.training.runs import CheckpointFacts, read_facts, require_champion
 
 
 def run_pipeline(
@@ -120,10 +121,10 @@ def run_comparison(
         ValueError: a step failed, in the step's own words, there is no such architecture or preset, or no test piece
             to compare on.
     """
+    from music_assets.checkpoints.storage import load_checkpoint
     from music_assets.evaluation.architectures import as_json, compare_architectures, markdown, require_comparable
     from music_assets.evaluation.config import EvaluationConfig
     from music_assets.tokens.shards import read_shard
-    from music_assets.training.checkpoints import load_checkpoint
 
     for architecture in architectures:
         network_config(architecture, preset or "tiny")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from music_assets.corpus.scan import scan
+from music_assets.corpus.reading.scan import scan
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import write_corpus
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.likelihood import (
     NO_TEST_NOTE,
@@ -20,12 +21,11 @@ from music_assets.evaluation.likelihood import (
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.models.config import unit
-from music_assets.models.pianoroll import PianoRoll
-from music_assets.tokens.pianoroll import ONSET
+from music_assets.models.roll_rnn import PianoRoll
+from music_assets.tokens.rolls import ONSET
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.checkpoints import Checkpoint
-from music_assets.training.rolls import whole
+from music_assets.training.roll_batches import whole
 from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
 
 N = TypeVar("N")  # a network

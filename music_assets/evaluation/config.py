@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from music_assets.settings import Settings
+from music_assets.foundation.settings import Settings
 
 
 class EvaluationConfig(Settings):

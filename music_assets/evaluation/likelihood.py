@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.ngram import CachedNGram, NGram
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
-from music_assets.training.checkpoints import Checkpoint
 from music_assets.training.scoring import token_nats
 
 ALL_GENRES = "all"

@@ -22,8 +22,8 @@ from music_assets.evaluation.features import HISTOGRAMS
 from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood
 from music_assets.evaluation.projection import LEAST_PROJECTED, project
 from music_assets.evaluation.resampling import Estimate
+from music_assets.foundation.publishing import publish
 from music_assets.generation.samples import SampleBatch
-from music_assets.paths import publish
 
 REAL, GENERATED = "#4477aa", "#dd7733"
 GENRE_COLOURS = ("#4477aa", "#dd7733", "#44aa77", "#aa4477", "#998833", "#7766bb", "#33a0b5", "#c05050")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from music_assets.paths import publish
+from music_assets.foundation.publishing import publish
 
 T = TypeVar("T")
 

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from music_assets.checkpoints.storage import Checkpoint
+from music_assets.foundation.publishing import publish, restore
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import sample
-from music_assets.paths import file_name, publish, restore
+from music_assets.paths import file_name
 from music_assets.rendering.audio import render_many
-from music_assets.rendering.pianoroll import draw_pianoroll
+from music_assets.rendering.pictures import draw_pianoroll
 from music_assets.tokens.remi import canonical, decode, notes
 from music_assets.tokens.vocabulary import check_fingerprint
-from music_assets.training.checkpoints import Checkpoint
 
 _TABLE = "samples.arrow"
 

@@ -5,8 +5,8 @@ from typing import overload
 from music_assets.models.config import AnyConfig, NetworkConfig, PianoRollConfig
 from music_assets.models.gpt import GPT
 from music_assets.models.network import Network
-from music_assets.models.pianoroll import PianoRoll
 from music_assets.models.rnn import RNN
+from music_assets.models.roll_rnn import PianoRoll
 
 AnyNetwork = Network | PianoRoll
 

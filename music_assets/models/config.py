@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args, overload
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
-from music_assets.settings import Settings
+from music_assets.foundation.settings import Settings
 from music_assets.tokens.repeats import ORDERS
 
 TokenArchitecture = Literal["gpt", "lstm", "gru"]

@@ -13,8 +13,8 @@ import soundfile
 from symusic.core import ControlChangeSecond, ScoreSecond
 from tqdm import tqdm
 
-from music_assets.paths import publish
-from music_assets.processes import worker_context
+from music_assets.foundation.processes import worker_context
+from music_assets.foundation.publishing import publish
 
 RENDER_RATE = 48_000  # what midirenderer always delivers
 OGG_RATE = 24_000

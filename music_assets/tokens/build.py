@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from tqdm import tqdm
 
-from music_assets.corpus.verdicts import READER_VERSION
-from music_assets.paths import require_room
+from music_assets.corpus.reading.verdicts import READER_VERSION
+from music_assets.foundation.publishing import require_room
 from music_assets.tokens.documents import Document, Facts, encode_files
 from music_assets.tokens.shards import (
     FACTS_SCHEMA,

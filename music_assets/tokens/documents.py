@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music_assets.corpus.isolation import Lost, run_isolated
-from music_assets.corpus.reading import COMPILED, BadMidi, load_bytes, read_score
+from music_assets.foundation.isolation import Lost, run_isolated
+from music_assets.foundation.midi.reading import COMPILED, BadMidi, load_bytes, read_score
 from music_assets.tokens.remi import NO_LOSSES, Losses, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES

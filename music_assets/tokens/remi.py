@@ -22,7 +22,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from music_assets.corpus.timeline import tempo_changes, time_signature_changes
+from music_assets.foundation.midi.timeline import tempo_changes, time_signature_changes
 from music_assets.tokens.vocabulary import (
     DRUMS,
     DURATIONS,

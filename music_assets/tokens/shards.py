@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from music_assets.paths import publish
+from music_assets.foundation.publishing import publish
 from music_assets.tokens.documents import Facts, describe
 from music_assets.tokens.transposition import semitones_of, shift
 from music_assets.tokens.vocabulary import FINGERPRINT, TOKEN_TYPES, check_fingerprint

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music_assets.paths import restore
+from music_assets.foundation.publishing import restore
 
 # Raise when the same score begins to give other ids, so that cached encodings are refused.
 ENCODER_VERSION = 1

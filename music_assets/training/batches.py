@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.models.network import IGNORED
+from music_assets.tokens import infill
+from music_assets.tokens.controls import control_class, controls, hide
 from music_assets.tokens.repeats import NONE, continuations
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
-from music_assets.training import infill
-from music_assets.training.conditioning import control_class, controls, hide
 
 
 class NoTrainingData(ValueError):
@@ -81,7 +81,7 @@ class Batches:
 
     A prompt may name the genre and state controls. They are those of the whole piece, but for the number of bars: it
     counts those from the first one in the row to the end of the piece. Some pieces are presented as an infill of as
-    many of their bars as the row has room for (:mod:`music_assets.training.infill`).
+    many of their bars as the row has room for (:mod:`music_assets.tokens.infill`).
 
     Every id is to be predicted but what nobody could know: prompts, the marks of an infill and the program in them.
     """

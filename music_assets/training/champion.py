@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from music_assets.checkpoints.runs import CheckpointError, champion, read_facts, set_champion
+from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.tokens.vocabulary import VocabularyMismatch
-from music_assets.training.checkpoints import load_checkpoint
-from music_assets.training.runs import CheckpointError, champion, read_facts, set_champion
 from music_assets.training.validation import ValidationSet, validate
 
 

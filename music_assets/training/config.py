@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from music_assets.settings import Settings
+from music_assets.foundation.settings import Settings
 
 Precision = Literal["auto", "float32"]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from music_assets.foundation.interrupts import TrainingInterrupted
 from music_assets.training.config import TrainingConfig
-from music_assets.training.interrupts import TrainingInterrupted
 
 ERROR = "error.txt"
 """Beside the job's file: what the first process says to people if it fails or is interrupted."""

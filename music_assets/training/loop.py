@@ -14,26 +14,26 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from music_assets.models.build import AnyNetwork, build
-from music_assets.models.config import network_config, unit
-from music_assets.paths import restore
-from music_assets.tokens.shards import Shard
-from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.checkpoints import (
+from music_assets.checkpoints.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
+from music_assets.checkpoints.storage import (
     TrainerState,
     load_checkpoint,
     load_trainer_state,
     save_checkpoint,
 )
+from music_assets.foundation.interrupts import SAVING, Interrupts, TrainingInterrupted
+from music_assets.foundation.publishing import restore
+from music_assets.models.build import AnyNetwork, build
+from music_assets.models.config import network_config, unit
+from music_assets.tokens.shards import Shard
+from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.compilation import pays
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
-from music_assets.training.interrupts import SAVING, Interrupts, TrainingInterrupted
 from music_assets.training.memory import kept_memory
 from music_assets.training.optimizer import build_optimizers, rate, settled
 from music_assets.training.precision import autocast, choose_device
-from music_assets.training.rolls import build_batches
-from music_assets.training.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
+from music_assets.training.roll_batches import build_batches
 from music_assets.training.validation import Score, ValidationSet, validate, validation_set
 
 

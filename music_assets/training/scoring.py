@@ -9,16 +9,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from music_assets.models import pianoroll
+from music_assets.models import roll_rnn as pianoroll
 from music_assets.models.config import NetworkConfig
 from music_assets.models.network import Network
-from music_assets.models.pianoroll import PianoRoll
-from music_assets.tokens.pianoroll import KEYS, planes
+from music_assets.models.roll_rnn import PianoRoll
 from music_assets.tokens.repeats import NONE, continuations
+from music_assets.tokens.rolls import KEYS, planes
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.config import Precision
 from music_assets.training.precision import autocast
-from music_assets.training.rolls import count_steps, genre_number, whole
+from music_assets.training.roll_batches import count_steps, genre_number, whole
 
 _BATCH_TOKENS = 8192
 _BATCH_STEPS = 65_536
@@ -107,8 +107,8 @@ def roll_scores(
     genre: str | None = None,
     precision: Precision = "auto",
 ) -> list[RollScore]:
-    """The likelihood of each document's whole roll, :func:`music_assets.training.rolls.whole`, every step given all
-    before it and the genre. Where a piece ends is not asked.
+    """The likelihood of each document's whole roll, every step given all before it and the genre. Where a piece ends is
+    not asked.
 
     A roll says less than its document: one instrument, no velocities, 16th notes, 88 keys. Nats of the two do not
     compare.

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import polars as pl
 
+from music_assets.checkpoints.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
 from music_assets.models.config import unit
 from music_assets.paths import DataPaths, file_name
 from music_assets.training.champion import Decision
 from music_assets.training.loop import TrainingProgress
-from music_assets.training.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

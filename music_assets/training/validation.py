@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from music_assets.models.build import AnyNetwork
-from music_assets.models.pianoroll import PianoRoll
+from music_assets.models.roll_rnn import PianoRoll
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.config import Precision

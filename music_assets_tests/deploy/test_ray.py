@@ -11,10 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
-from music_assets.training.runs import read_facts, require_champion
-from music_assets_tests.assets.test_crashes import free_port, open_site
+from music_assets_tests.defs.test_crashes import free_port, open_site
 from music_assets_tests.midi_files import write_corpus
 
 pytest.importorskip("dagster_ray", reason="the extra ray is not installed")

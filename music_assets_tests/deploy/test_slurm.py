@@ -13,11 +13,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
-from music_assets.training.runs import read_facts, require_champion
-from music_assets_tests.assets.conftest import TINY
-from music_assets_tests.assets.test_crashes import free_port, wait_for
+from music_assets_tests.defs.conftest import TINY
+from music_assets_tests.defs.test_crashes import free_port, wait_for
 from music_assets_tests.midi_files import write_corpus
 from music_assets_tests.training.test_distributed import job, losses
 

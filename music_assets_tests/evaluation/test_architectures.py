@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.evaluation.architectures import (
     ROLL_REMARK,
     as_json,
@@ -15,10 +16,10 @@ from music_assets.evaluation.architectures import (
 )
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.results import NotMeasurable
-from music_assets.tokens import pianoroll, remi
+from music_assets.tokens import remi
+from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import make_shard
-from music_assets.training.checkpoints import load_checkpoint
 from music_assets.training.loop import train
 from music_assets.training.scoring import roll_scores, token_nats
 from music_assets_tests.midi_files import make_tune

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from symusic.core import ScoreTick
 
-from music_assets.corpus.reading import load_score
-from music_assets.paths import DiskFull
+from music_assets.foundation.midi.reading import load_score
+from music_assets.foundation.publishing import DiskFull
 from music_assets.tokens import build, documents, remi
 from music_assets.tokens.build import ShardSummary, build_shards
 from music_assets.tokens.documents import Document, Failure, _encode_file, encode_files

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from symusic.core import NoteTick, ScoreTick, TrackTick
 
-from music_assets.corpus.reading import BadMidi, read_score
+from music_assets.foundation.midi.reading import BadMidi, read_score
 from music_assets.tokens import remi
 from music_assets.tokens.grammar import MAX_EMPTY_BARS, Grammar, _tables
 from music_assets.tokens.vocabulary import RANGES, TIME_SIGNATURES, TOKEN_TYPE, TOKEN_TYPES, Vocabulary

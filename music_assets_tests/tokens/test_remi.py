@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from music_assets.corpus.reading import load_score, read_score
+from music_assets.foundation.midi.reading import load_score, read_score
 from music_assets.tokens import remi
 from music_assets.tokens.vocabulary import VELOCITIES, Vocabulary
 from music_assets_tests.midi_files import STYLES, make_tune, write_tune

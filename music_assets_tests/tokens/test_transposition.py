@@ -115,7 +115,7 @@ def test_what_is_no_range_around_0_is_one_sentence(text: str) -> None:
     ],
 )
 def test_the_environment_sets_the_range_of_the_whole_graph(text: str, names: list[str]) -> None:
-    code = "from music_assets.partitions import transpositions; print(*transpositions.get_partition_keys())"
+    code = "from music_assets.defs.partitions import transpositions; print(*transpositions.get_partition_keys())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"MUSIC_ASSETS_TRANSPOSITIONS": text},

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
+from music_assets.tokens.controls import control_class, controls
+from music_assets.tokens.infill import join
 from music_assets.tokens.remi import encode
 from music_assets.tokens.repeats import NONE, ORDERS, continuations
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
-from music_assets.training.conditioning import control_class, controls
 from music_assets.training.config import TrainingConfig
-from music_assets.training.infill import join
-from music_assets.training.rolls import build_batches
+from music_assets.training.roll_batches import build_batches
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards
 

@@ -14,17 +14,17 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from music_assets.checkpoints.runs import CheckpointError, RunLocked, locked
+from music_assets.checkpoints.storage import load_checkpoint, load_trainer_state
+from music_assets.foundation.publishing import DiskFull
 from music_assets.models.config import TOKEN_ARCHITECTURES
-from music_assets.paths import DiskFull
 from music_assets.tokens.vocabulary import Vocabulary, VocabularyMismatch
 from music_assets.training import compilation, loop
 from music_assets.training.batches import Batch, Batches
-from music_assets.training.checkpoints import load_checkpoint, load_trainer_state
 from music_assets.training.compilation import can_compile
 from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import RunMismatch, TrainingDiverged, train
 from music_assets.training.optimizer import PEAK_RATES, rate
-from music_assets.training.runs import CheckpointError, RunLocked, locked
 from music_assets.training.validation import validate, validation_set
 from music_assets_tests import disks
 from music_assets_tests.training.corpus import shards, small_config
@@ -272,7 +272,7 @@ def test_no_pickle_is_written(trained):
 
 
 def test_a_disk_that_is_full_leaves_the_old_checkpoint(copied, monkeypatch):
-    from music_assets.training import checkpoints
+    from music_assets.checkpoints import storage as checkpoints
 
     def full(*arguments):
         raise OSError(28, "No space left on device")

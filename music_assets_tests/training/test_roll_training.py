@@ -7,18 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from music_assets.checkpoints.runs import CheckpointError
+from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.models.build import build
 from music_assets.models.config import network_config
-from music_assets.models.pianoroll import PLANES
-from music_assets.tokens import pianoroll, remi
+from music_assets.models.roll_rnn import PLANES
+from music_assets.tokens import remi
+from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
 from music_assets.training import scoring
 from music_assets.training.champion import challenge
-from music_assets.training.checkpoints import load_checkpoint
 from music_assets.training.loop import train
 from music_assets.training.optimizer import Muon, build_optimizers
-from music_assets.training.rolls import whole
-from music_assets.training.runs import CheckpointError
+from music_assets.training.roll_batches import whole
 from music_assets.training.scoring import roll_scores
 from music_assets.training.validation import validate, validation_set
 from music_assets_tests.training.corpus import shards, small_roll_config

@@ -1,0 +1,1 @@
+"""Collections from elsewhere into the drop folder."""

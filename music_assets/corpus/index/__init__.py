@@ -1,0 +1,1 @@
+"""Pieces, splits and duplicates in DuckDB."""

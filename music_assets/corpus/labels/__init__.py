@@ -1,0 +1,1 @@
+"""Where genre labels come from."""
