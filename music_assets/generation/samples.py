@@ -10,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
+from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.midi.writing import write_midi
 from music_assets.foundation.publishing import publish, restore
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import sample
@@ -67,7 +69,7 @@ def generate_samples(
         fresh.mkdir()
         for name, one in zip(names, ids, strict=True):
             score = decode(one)
-            score.dump_midi(fresh / f"{name}.mid")
+            write_midi(score, fresh / f"{name}.mid")
             draw_pianoroll(score, fresh / f"{name}.png", f"{name} ({checkpoint.facts.architecture})")
         audible = [name for name, count in zip(names, counts, strict=True) if count]
         render_many([(fresh / f"{name}.mid", fresh / f"{name}.ogg") for name in audible], workers)
@@ -98,12 +100,12 @@ def read_samples(folder: Path) -> SampleBatch:
     """The samples in a folder.
 
     Raises:
-        FileNotFoundError: none were generated there.
+        MusicAssetsError: none were generated there.
         VocabularyMismatch: they were made with another vocabulary.
     """
     path = restore(folder) / _TABLE
     if not path.is_file():
-        raise FileNotFoundError(f"There are no samples in {folder}: materialise generated_samples for it first.")
+        raise MusicAssetsError(f"There are no samples in {folder}: materialise generated_samples for it first.")
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     metadata = {key.decode(): value.decode() for key, value in reader.schema.metadata.items()}
     check_fingerprint(f"The samples in {folder}", metadata["fingerprint"])

@@ -13,6 +13,8 @@ import soundfile
 from symusic.core import ControlChangeSecond, ScoreSecond
 from tqdm import tqdm
 
+from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.foundation.processes import worker_context
 from music_assets.foundation.publishing import publish
 
@@ -26,7 +28,7 @@ OGG_BLOCK = 65_536  # frames; one long Vorbis write overruns libsndfile's stack
 MASTER_VOLUME, ALL_NOTES_OFF = 7, 123
 
 
-class RenderError(ValueError):
+class RenderError(MusicAssetsError):
     """A MIDI file that gives no sound; the message names the file and the reason."""
 
 
@@ -113,7 +115,7 @@ def _add_control(score: ScoreSecond, seconds: float, number: int, value: int) ->
 
 def _synthesize(score: ScoreSecond) -> np.ndarray:
     """The score's sound, float32 (frames, 2) at 48 kHz."""
-    wave = midirenderer.render_wave_from(_soundfont(), score.resample(score.ticks_per_quarter).dumps_midi())
+    wave = midirenderer.render_wave_from(_soundfont(), midi_bytes(score.resample(score.ticks_per_quarter)))
     return soundfile.read(io.BytesIO(wave), dtype="float32", always_2d=True)[0]
 
 

@@ -19,7 +19,9 @@ from tqdm import tqdm
 from music_assets.corpus.labels.taxonomy import Taxonomy
 from music_assets.corpus.reading.facts import facts
 from music_assets.corpus.reading.verdicts import MINIMUM_NOTES
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.isolation import Lost, run_isolated
+from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.foundation.publishing import publish
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def write_embedded_corpus(
     """
     spec = find_spec("music21")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("The embedded corpus needs the music21 package: pip install 'music-assets[corpus]'.")
+        raise MusicAssetsError("The embedded corpus needs the music21 package: pip install 'music-assets[demo]'.")
     target = raw / COLLECTION
     origin = {"music21": version("music21"), "layout": _LAYOUT}
     with contextlib.suppress(FileNotFoundError):
@@ -150,7 +152,7 @@ def _file_name(title: str) -> str:
 def _convert(source: Source) -> _Piece:
     score = _chorale_score(source.content) if isinstance(source.content, Path) else _tune_score(source.content)
     found = facts(score)
-    return _Piece(score.dumps_midi(), found.content_hash, found.notes)
+    return _Piece(midi_bytes(score), found.content_hash, found.notes)
 
 
 def _chorale_score(file: Path) -> ScoreTick:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from symusic.core import ScoreTick
 
+from music_assets.foundation.midi.errors import BadMidi
+
 MAXIMUM_BYTES = 16 << 20
 """Largest file that is opened."""
 MAXIMUM_UNPACKED_BYTES = 32 << 20
@@ -23,18 +25,6 @@ _FOREIGN = {
     b"Fina": "a Finale score",
     b"\x00\x05\x16\x07": "a macOS resource fork",
 }
-
-
-class BadMidi(ValueError):
-    """A file that cannot be used. ``verdict`` is a short stable reason, ``detail`` one sentence."""
-
-    def __init__(self, verdict: str, detail: str) -> None:
-        super().__init__(f"{verdict}: {detail}")
-        self.verdict = verdict
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.verdict, self.detail)
 
 
 @dataclass(frozen=True)

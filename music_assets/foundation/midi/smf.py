@@ -12,7 +12,7 @@ import numpy as np
 from numba import from_dtype, njit, types
 from numpy.typing import NDArray
 
-from music_assets.foundation.midi.reading import BadMidi
+from music_assets.foundation.midi.errors import BadMidi
 
 _TRACK = b"MTrk"
 LARGEST_TICK = 2**31 - 1
@@ -79,11 +79,20 @@ def clean(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     whichever track has set it: the tracks of a file play together. Raises BadMidi.
     """
     smf = read(data)
-    programs, foreign = _programs(smf)
-    out = np.empty(80 * len(smf.starts) + 16 * len(smf.events) + len(data), np.uint8)
-    size = _write(smf.data, smf.events, smf.starts, programs, smf.ticks_per_quarter, out)
+    changes, foreign = _missing_changes(smf, by_channel=True)
     told = ("Programs that another track sets were applied.",) if foreign else ()
-    return out[:size].tobytes(), smf.remarks + told
+    return _written(smf, changes), smf.remarks + told
+
+
+def with_own_programs(data: bytes) -> bytes:
+    """The file for a synthesiser: each note sounds with the program that its own track has set.
+
+    Where tracks of different programs share a channel, as they must beyond 15, a program change comes before each note
+    that needs one. Raises BadMidi.
+    """
+    smf = read(data)
+    changes, needed = _missing_changes(smf, by_channel=False)
+    return _written(smf, changes) if needed else data
 
 
 def read(data: bytes) -> Smf:
@@ -207,18 +216,23 @@ def _only(smf: Smf, kept: NDArray[np.bool_]) -> Smf:
     return replace(smf, events=smf.events[kept], starts=np.concatenate([[0], np.cumsum(kept)])[smf.starts])
 
 
-def _programs(smf: Smf) -> tuple[NDArray[np.uint8], bool]:
-    """The program that each event's channel has then, uint8[n], right where a note begins; and whether any note's
-    comes from another track.
+def _missing_changes(smf: Smf, *, by_channel: bool) -> tuple[NDArray[np.int16], bool]:
+    """The program to set right before each event, -1 for none, int16[n], and whether there is any.
 
-    Events of all tracks in order of time, at one tick in order of the tracks.
+    ``by_channel``: so that every track alone sounds as all together do, each channel with what any track has set. Else
+    so that all together sound as every track alone does. At one tick the events are in the order of the tracks.
     """
-    programs = np.zeros(len(smf.events), np.uint8)
+    changes = np.full(len(smf.events), -1, np.int16)
     rows = _players(smf.data, smf.events)
     track = np.searchsorted(smf.starts, rows, side="right") - 1
     order = np.argsort(smf.events["tick"][rows], kind="stable")
     own = np.zeros((len(smf.starts), 16), np.uint8)
-    return programs, _follow_programs(smf.data, smf.events, rows[order], track[order], own, programs)
+    return changes, _find_changes(smf.data, smf.events, rows[order], track[order], own, by_channel, changes)
+
+
+def _written(smf: Smf, changes: NDArray[np.int16]) -> bytes:
+    out = np.empty(80 * len(smf.starts) + 16 * len(smf.events) + len(smf.data), np.uint8)
+    return out[: _write(smf.data, smf.events, smf.starts, changes, smf.ticks_per_quarter, out)].tobytes()
 
 
 @njit(types.Tuple((types.boolean[::1], _INTS))(_EVENTS, types.int64), cache=True)
@@ -253,22 +267,23 @@ def _players(data, events):
     return rows[:count].copy()
 
 
-@njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], _BYTES), cache=True)
-def _follow_programs(data, events, rows, tracks, own, programs):
-    """Fill in ``programs``; whether a note has another one than its own track's events give it."""
-    program = np.zeros(256 * 16, np.uint8)
-    foreign = False
+@njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], types.boolean, types.int16[::1]), cache=True)
+def _find_changes(data, events, rows, tracks, own, by_channel, changes):
+    """Fill in ``changes``; whether there is any."""
+    shared = np.zeros(256 * 16, np.uint8)
+    found = False
     for index in range(len(rows)):
         row, track = rows[index], tracks[index]
         event = events[row]
         channel = event.status & 15
         player = event.port * 16 + channel
         if event.status & 0xF0 == 0xC0:
-            program[player] = own[track, channel] = min(data[event.begin], 127)
-        else:
-            programs[row] = program[player]
-            foreign |= program[player] != own[track, channel]
-    return foreign
+            shared[player] = own[track, channel] = min(data[event.begin], 127)
+        elif shared[player] != own[track, channel]:
+            found = True
+            changes[row] = shared[player] if by_channel else own[track, channel]
+            shared[player] = own[track, channel] = changes[row]
+    return found
 
 
 @njit(cache=True)
@@ -387,8 +402,8 @@ def _write_number(out, at, value):
     return at + 1
 
 
-@njit(types.int64(_DATA, _EVENTS, _INTS, _BYTES, types.int64, _BYTES), cache=True)
-def _write(data, events, starts, programs, ticks_per_quarter, out):
+@njit(types.int64(_DATA, _EVENTS, _INTS, types.int16[::1], types.int64, _BYTES), cache=True)
+def _write(data, events, starts, changes, ticks_per_quarter, out):
     """Write the file into ``out`` and return its size. Channel events get a status each, data bytes 7 bits, and notes
     a program change where their channel has another program."""
     tracks = len(starts) - 1
@@ -405,10 +420,8 @@ def _write(data, events, starts, programs, ticks_per_quarter, out):
         length_at = at
         at += 4
         now = 0
-        current = np.zeros(16, np.uint8)
         for row in range(starts[track], starts[track + 1]):
             event = events[row]
-            group, channel = event.status & 0xF0, event.status & 15
             while event.tick - now > _LARGEST_NUMBER:  # an empty text on the way
                 at = _write_number(out, at, _LARGEST_NUMBER)
                 out[at], out[at + 1], out[at + 2] = _META, 1, 0
@@ -416,11 +429,8 @@ def _write(data, events, starts, programs, ticks_per_quarter, out):
                 now += _LARGEST_NUMBER
             at = _write_number(out, at, event.tick - now)
             now = event.tick
-            if group == 0xC0:
-                current[channel] = min(data[event.begin], 127)
-            if group == 0x90 and data[event.begin + 1] > 0 and programs[row] != current[channel]:
-                current[channel] = programs[row]
-                out[at], out[at + 1], out[at + 2] = 0xC0 | channel, current[channel], 0
+            if changes[row] >= 0:
+                out[at], out[at + 1], out[at + 2] = 0xC0 | event.status & 15, changes[row], 0
                 at += 3
             out[at] = event.status
             at += 1

@@ -14,7 +14,8 @@ from symusic.core import ScoreTick
 
 from music_assets.corpus.reading.verdicts import examine
 from music_assets.foundation.midi import smf
-from music_assets.foundation.midi.reading import BadMidi, Reading, read_score
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import Reading, read_score
 from music_assets.tokens.remi import encode
 from music_assets_tests.foundation.midi.event_streams import (
     END_OF_TRACK,
