@@ -5,7 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.harness import Result, compare, machine, midi_files, options, show
-from music_assets.foundation.midi.reading import BadMidi, load_score
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.rolls import STEPS_PER_QUARTER, Losses
 

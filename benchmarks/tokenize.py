@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Result, compare, machine, midi_files, options, show
-from music_assets.foundation.midi.reading import BadMidi, load_score
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens.build import build_shards, transposed
 from music_assets.tokens.remi import decode, encode
 from music_assets.tokens.shards import Shard, make_shard, write_shard

@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from music_assets.foundation.errors import MusicAssetsError
+
 HOST = "127.0.0.1"
 
 
-class BadPort(ValueError):
+class BadPort(MusicAssetsError):
     """There is no such port, it may not be opened, or both servers were given the same one."""
 
 
-class PortInUse(ValueError):
+class PortInUse(MusicAssetsError):
     """Another program listens on a port that a server needs."""
 
 
-class ServerDied(ValueError):
+class ServerDied(MusicAssetsError):
     """A server ended, or did not answer in time."""
 
 

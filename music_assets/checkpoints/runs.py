@@ -14,17 +14,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish, restore
 from music_assets.tokens.shards import Shard
 
 _UNFINISHED = "unfinished"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(MusicAssetsError):
     """A checkpoint is missing, incomplete or damaged."""
 
 
-class RunLocked(ValueError):
+class RunLocked(MusicAssetsError):
     """Another process trains in this run's folder."""
 
 

@@ -1,4 +1,4 @@
-"""Errors as users meet them: one sentence, and no trainer that outlives its run."""
+"""What ends a step: an error that its user can mend, an interrupt, or the end of the run's process."""
 
 import functools
 import multiprocessing
@@ -12,8 +12,10 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import ValidationError
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import INTERRUPTED
 from music_assets.foundation.publishing import DiskFull, require_room
+from music_assets.foundation.settings import invalid_settings
 from music_assets.paths import DataPaths
 
 PROCESS = "music_assets/process"
@@ -30,24 +32,21 @@ class AssetConfig(dg.Config):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            reason = first["msg"].removeprefix("Value error, ")
-            if name := ".".join(map(str, first["loc"])):
-                reason = f"{name} cannot be {first['input']!r}: {reason[:1].lower()}{reason[1:]}."
-            raise dg.Failure(reason, allow_retries=False) from None
+            raise dg.Failure(str(invalid_settings(error)), allow_retries=False) from None
 
 
-def clear_failures(asset: Callable[P, R]) -> Callable[P, R]:
-    """Show an error that tells the user what to do as the run's failure, without a retry that would meet it again.
+def user_errors_as_failures(asset: Callable[P, R]) -> Callable[P, R]:
+    """Show what a user can mend as the step's failure: one sentence, and no retry, which would meet it again.
 
-    Nor is an interrupt retried, as Dagster would by the asset's policy.
+    Nor is an interrupt retried, as Dagster would by the asset's policy. Any other exception is a bug or an accident of
+    the moment: it keeps its traceback, and the policy decides whether it is retried.
     """
 
     @functools.wraps(asset)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return asset(*args, **kwargs)
-        except (ValueError, FileNotFoundError, DiskFull) as error:
+        except MusicAssetsError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
             _cancel_run_of_a_command()

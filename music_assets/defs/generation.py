@@ -5,11 +5,12 @@ from typing import Any
 import dagster as dg
 
 from music_assets.checkpoints.runs import require_champion
-from music_assets.defs.failures import AssetConfig, clear_failures
+from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.metadata import log_progress, table
 from music_assets.defs.model import checkpoint
 from music_assets.defs.partitions import genre_by_architecture
 from music_assets.defs.resources import Data, Links, available_cores
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.config import TOKEN_ARCHITECTURES
 
@@ -29,7 +30,7 @@ class SamplesConfig(AssetConfig, SamplingConfig):
         dg.AssetCheckSpec("no_empty_sample", asset="generated_samples", description="Every sample has notes.")
     ],
 )
-@clear_failures
+@user_errors_as_failures
 def generated_samples(
     context: dg.AssetExecutionContext, config: SamplesConfig, data: Data, links: Links
 ) -> dg.MaterializeResult:
@@ -49,7 +50,7 @@ def generated_samples(
     champion = load_checkpoint(require_champion(paths.checkpoints(architecture)), choose_device())
     facts = champion.facts
     if genre not in facts.genres:
-        raise ValueError(
+        raise MusicAssetsError(
             f"The champion {architecture} was trained before {genre} had shards: materialise checkpoint "
             f"[{architecture}] again, then sample {genre}."
         )

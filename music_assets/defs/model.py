@@ -23,16 +23,17 @@ from music_assets.checkpoints.runs import (
     unfinished,
     unfinished_run,
 )
-from music_assets.defs.failures import AssetConfig, clear_failures, end_with_parent
+from music_assets.defs.failures import AssetConfig, end_with_parent, user_errors_as_failures
 from music_assets.defs.metadata import curve, table
 from music_assets.defs.partitions import GENRES, architectures
 from music_assets.defs.resources import Data, Links, latest
 from music_assets.defs.tokens import token_shards
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
 from music_assets.paths import DataPaths
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 from music_assets.tokens.transposition import TRANSPOSITIONS
-from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.tokens.vocabulary import BadVocabulary, Vocabulary, VocabularyMismatch, read_vocabulary
 from music_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class CheckpointConfig(AssetConfig, TrainingConfig):
         )
     ],
 )
-@clear_failures
+@user_errors_as_failures
 def checkpoint(
     context: dg.AssetExecutionContext,
     config: CheckpointConfig,
@@ -90,7 +91,7 @@ def checkpoint(
     settings = TrainingConfig.model_validate(config.model_dump())
     folder = paths.checkpoints(architecture)
     shards = _shards(context, paths)
-    vocabulary = _vocabulary(folder, {shard.genre for shard in shards})
+    vocabulary = _vocabulary(context, folder, {shard.genre for shard in shards})
     run_name = _run_name(context, paths, settings, vocabulary)
     tracking = Tracking(paths)
     tags = {
@@ -232,7 +233,7 @@ def _train_together(
     """Train in several processes of this machine; they leave the finished run in its folder.
 
     Raises:
-        ValueError: they failed, in their own words.
+        MusicAssetsError: they failed by what a user can mend, in their own words.
         TrainingInterrupted: in theirs too.
     """
     from dagster._core.errors import DagsterExecutionInterruptedError, DagsterPipesExecutionError
@@ -260,7 +261,7 @@ def _train_together(
                 pipes.run(command=command, context=context.op_execution_context, env={"OMP_NUM_THREADS": "1"})
         except DagsterPipesExecutionError:
             if said.exists():
-                raise ValueError(said.read_text()) from None
+                raise MusicAssetsError(said.read_text()) from None
             raise
         except (DagsterExecutionInterruptedError, subprocess.TimeoutExpired) as interrupt:
             raise TrainingInterrupted(said.read_text() if said.exists() else "") from interrupt
@@ -270,7 +271,7 @@ def _shards(context: dg.AssetExecutionContext, paths: DataPaths) -> list[Shard]:
     """Every stored shard of a current genre.
 
     Raises:
-        ValueError: there is none.
+        MusicAssetsError: there is none.
     """
     stored = [
         read_shard(path)
@@ -279,17 +280,27 @@ def _shards(context: dg.AssetExecutionContext, paths: DataPaths) -> list[Shard]:
         if (path := paths.shard(genre, transposition)).exists()
     ]
     if not stored:
-        raise ValueError("There are no token shards to train on: materialise token_shards first.")
+        raise MusicAssetsError("There are no token shards to train on: materialise token_shards first.")
     return stored
 
 
-def _vocabulary(folder: Path, genres: set[str]) -> Vocabulary:
-    """The genres in the slots that the champion gave them, new ones after those."""
+def _vocabulary(context: dg.AssetExecutionContext, folder: Path, genres: set[str]) -> Vocabulary:
+    """The genres in the slots that the champion gave them, new ones after those.
+
+    Raises:
+        CheckpointError: the champion cannot be read.
+    """
+    best = champion(folder)
     try:
-        best = champion(folder)
-        known = Vocabulary.from_json((best / "vocabulary.json").read_text()) if best else Vocabulary()
-    except (ValueError, KeyError, FileNotFoundError):
-        known = Vocabulary()  # a champion that cannot be read any more; this training replaces it
+        known = read_vocabulary(best) if best else Vocabulary()
+    except VocabularyMismatch as error:
+        context.log.warning(f"{error} The genres begin a new order, and this training replaces that champion.")
+        known = Vocabulary()
+    except BadVocabulary as error:
+        raise CheckpointError(
+            f"The champion does not say in which order genres have their ids ({error}): put its file back, or delete "
+            f"{folder / 'champion.json'} to begin a new order."
+        ) from error
     return known.with_genres(sorted(genres))
 
 

@@ -6,10 +6,11 @@ import dagster as dg
 import polars as pl
 
 from music_assets.defs.corpus import genre_pieces
-from music_assets.defs.failures import clear_failures
+from music_assets.defs.failures import user_errors_as_failures
 from music_assets.defs.metadata import bars, table
 from music_assets.defs.partitions import GENRES, genre_by_transposition
 from music_assets.defs.resources import Data, available_cores
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 from music_assets.tokens.build import ShardSummary, build_shards, pieces_to_encode, stored_shard
 from music_assets.tokens.remi import decode, encode
@@ -45,7 +46,7 @@ after_inputs = (
         ),
     ],
 )
-@clear_failures
+@user_errors_as_failures
 def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
     """Every piece of a genre as REMI token ids: one Arrow file a transposition, read by memory map.
 
@@ -155,7 +156,7 @@ def unfinished(instance: dg.DagsterInstance, paths: DataPaths) -> Iterator[str]:
 def _pieces(data: Data, genre: str) -> pl.DataFrame:
     path = data.paths.genre_pieces(genre)
     if not path.exists():
-        raise FileNotFoundError(
+        raise MusicAssetsError(
             f"The pieces of {genre} are not published yet: materialise genre_pieces [{genre}] first."
         )
     return pl.read_parquet(path, glob=False)

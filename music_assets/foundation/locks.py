@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from music_assets.foundation.errors import MusicAssetsError
 
-class Busy(ValueError):
+
+class Busy(MusicAssetsError):
     """Another process is writing the same file or folder."""
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from music_assets.foundation.errors import MusicAssetsError
 
-class DiskFull(OSError):
+
+class DiskFull(MusicAssetsError):
     """There is no room to write; the message is for people."""
 
 

@@ -72,7 +72,7 @@ def sample(
         progress: called with tokens a row so far and at most, now and then.
 
     Raises:
-        ValueError: the vocabulary knows no such genre.
+        UnknownGenre: the vocabulary knows no such genre.
     """
     device = network.device
     grammar = Grammar(lambda table: torch.as_tensor(table, device=device))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args, overload
 
-from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from music_assets.foundation.settings import Settings
+from music_assets.foundation.settings import InvalidSettings, Settings, invalid_settings
 from music_assets.tokens.repeats import ORDERS
 
 TokenArchitecture = Literal["gpt", "lstm", "gru"]
@@ -126,12 +126,15 @@ def network_config(architecture: str, preset: str = "tiny", overrides: dict[str,
     """The preset with some of its fields replaced.
 
     Raises:
-        ValueError: unknown architecture, preset or field, or a value that does not fit.
+        InvalidSettings: unknown architecture, preset or field, or a value that does not fit.
     """
     if architecture not in PRESETS:
-        raise ValueError(f"No architecture {architecture!r}: choose one of {', '.join(PRESETS)}.")
+        raise InvalidSettings(f"No architecture {architecture!r}: choose one of {', '.join(PRESETS)}.")
     if preset not in PRESETS[architecture]:
         choices = ", ".join(PRESETS[architecture])
-        raise ValueError(f"No preset {preset!r} for {architecture}: choose one of {choices}.")
+        raise InvalidSettings(f"No preset {preset!r} for {architecture}: choose one of {choices}.")
     chosen = PRESETS[architecture][preset]
-    return type(chosen).model_validate(chosen.model_dump() | (overrides or {}))
+    try:
+        return type(chosen).model_validate(chosen.model_dump() | (overrides or {}))
+    except ValidationError as error:
+        raise invalid_settings(error) from None

@@ -21,7 +21,9 @@ from music_assets.tokens.documents import Document, Facts, encode_files
 from music_assets.tokens.shards import (
     FACTS_SCHEMA,
     ROWS_SCHEMA,
+    BadShard,
     Listing,
+    NoShard,
     Shard,
     facts_frame,
     make_shard,
@@ -31,6 +33,7 @@ from music_assets.tokens.shards import (
     write_shard,
 )
 from music_assets.tokens.transposition import semitones_of, shifted_blocks
+from music_assets.tokens.vocabulary import VocabularyMismatch
 
 _FACTS_AT_A_TIME = 1000
 
@@ -71,7 +74,7 @@ def build_shards(
 
     A piece that cannot be encoded is left out and reported. It is tried again once its file, the reader or the encoder
     has changed; by every build if its file could not be read, is not the one with this md5, or has met a bug.
-    Raises BadTranspositions (a ValueError) for an unknown transposition.
+    Raises BadTranspositions for an unknown transposition.
     """
     for name in transpositions:
         semitones_of(name)
@@ -189,10 +192,10 @@ def _update_original(
 
 
 def stored_shard(path: Path, genre: str) -> Shard:
-    """The original shard as it is; an empty one if there is none that can be used."""
+    """The original shard as it is; an empty one if there is none, or none of this version."""
     try:
         return read_shard(path)
-    except (FileNotFoundError, ValueError):  # none yet, or of another vocabulary
+    except (NoShard, BadShard, VocabularyMismatch):
         return make_shard(genre, "original", [], [], [], [], [], [])
 
 

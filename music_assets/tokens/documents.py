@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.foundation.isolation import Lost, run_isolated
-from music_assets.foundation.midi.reading import COMPILED, BadMidi, load_bytes, read_score
-from music_assets.tokens.remi import NO_LOSSES, Losses, encode_measured
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import COMPILED, load_bytes, read_score
+from music_assets.tokens.remi import NO_LOSSES, Losses, TooLong, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
 
@@ -86,19 +87,20 @@ def _encode_file(task: tuple[int, Path]) -> Document | Failure:
     _, path = task
     md5 = ""
     try:
-        data = load_bytes(path)
+        try:
+            data = load_bytes(path)
+        except OSError as error:
+            return Failure(f"{path}: {error.strerror or error}.")
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         ids, notes, seconds, losses = encode_measured(read_score(data).score)
         if not len(ids):
             return Failure(f"{path}: The piece has no notes.", md5)
         return Document(ids, describe(ids, notes, seconds, losses), md5)
-    except OSError as error:
-        return Failure(f"{path}: {error.strerror or error}.")
     except MemoryError:
         return Failure(f"{path}: There is not enough memory.")
     except BadMidi as error:
         return Failure(f"{path}: {error.detail}", md5)
-    except ValueError as error:
+    except TooLong as error:
         return Failure(f"{path}: {error}", md5)
-    except Exception as error:
+    except Exception as error:  # a bug must not cost the other files their documents
         return Failure(f"{path}: {type(error).__name__}: {error}", md5, traceback.format_exc())

@@ -15,6 +15,7 @@ marks say how many bars to write, and the two parts together give the document a
 
 import numpy as np
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _MASK, _FILL = Vocabulary().mask, Vocabulary().fill
@@ -23,7 +24,7 @@ _PROGRAM, _POSITION, _METRE, _TEMPO = (RANGES[name] for name in ("Program", "Pos
 _NOTE = np.arange(4)  # Program, pitch, Velocity, Duration
 
 
-class BadInfill(ValueError):
+class BadInfill(MusicAssetsError):
     """Ids that do not have the form of an infill."""
 
 

@@ -22,6 +22,7 @@ from symusic.core import (
     TrackTick,
 )
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.midi.timeline import tempo_changes, time_signature_changes
 from music_assets.tokens.vocabulary import (
     DRUMS,
@@ -101,6 +102,10 @@ class Losses(NamedTuple):
 NO_LOSSES = Losses()
 
 
+class TooLong(MusicAssetsError):
+    """A piece that is longer than its encoding may be."""
+
+
 class Encoding(NamedTuple):
     """The document of a score, and what became of it."""
 
@@ -113,7 +118,7 @@ class Encoding(NamedTuple):
 def encode(score: ScoreTick) -> np.ndarray:
     """The canonical document of a score, uint16[n]; empty if it has no notes.
 
-    Raises ValueError if it would be longer than ``MAX_IDS``.
+    Raises TooLong if it would have more than ``MAX_IDS``.
     """
     return encode_measured(score).ids
 
@@ -259,7 +264,7 @@ def _written(score: _Quantised) -> np.ndarray:
     bars = int(bars_before[-1] + (onset[-1] - starts[-1]) // _BAR_TICKS[metres[-1]]) + 1
     count = 2 * bars + len(moments) + len(tempo_time) + 4 * len(onset)
     if count > MAX_IDS:
-        raise ValueError(
+        raise TooLong(
             f"The piece has {len(onset):,} notes in {bars:,} bars and would take {count:,} token ids; "
             f"the limit is {MAX_IDS:,}."
         )

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TrackTick
 
-from music_assets.tokens.remi import TICKS_PER_QUARTER, NoteArray
+from music_assets.tokens.remi import TICKS_PER_QUARTER, NoteArray, TooLong
 from music_assets.tokens.vocabulary import DRUMS
 
 STEPS_PER_QUARTER = 4
@@ -30,7 +30,7 @@ def encode(source: ScoreTick | NoteArray) -> np.ndarray:
     """The roll of a score, or of :func:`remi.notes`, uint8[steps, 88] of SILENCE, HOLD and ONSET.
 
     Onsets and ends go to the nearest step, halves up, and a note is at least one step long. The roll ends with
-    the last note's end; it has no step if no note is left. Raises ValueError if it would be longer than
+    the last note's end; it has no step if no note is left. Raises TooLong if it would have more than
     ``MAX_STEPS``.
     """
     return _roll(_notes(source))
@@ -101,7 +101,7 @@ class Losses:
 
 
 def losses(source: ScoreTick | NoteArray) -> Losses:
-    """What :func:`encode` loses of a source. Raises ValueError as it does."""
+    """What :func:`encode` loses of a source. Raises TooLong as it does."""
     notes = _notes(source)
     steps, key, lengths = _struck(_roll(notes))
     length = lengths[np.searchsorted(steps * KEYS + key, notes.begin * KEYS + notes.key)]
@@ -170,7 +170,7 @@ def _notes(source: ScoreTick | NoteArray) -> _Notes:
 def _roll(notes: _Notes) -> np.ndarray:
     steps = int(notes.end.max(initial=0))
     if steps > MAX_STEPS:
-        raise ValueError(f"The piece lasts {steps:,} 16th notes; the limit of a piano roll is {MAX_STEPS:,}.")
+        raise TooLong(f"The piece lasts {steps:,} 16th notes; the limit of a piano roll is {MAX_STEPS:,}.")
     sounding = np.zeros((steps + 1, KEYS), np.int32)  # first its changes
     np.add.at(sounding, (notes.begin, notes.key), 1)
     np.add.at(sounding, (notes.end, notes.key), -1)

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 from music_assets.tokens.documents import Facts, describe
 from music_assets.tokens.transposition import semitones_of, shift
@@ -44,6 +45,14 @@ FACTS_SCHEMA = pl.Schema(
 """The columns of :class:`~.documents.Facts`."""
 ROWS_SCHEMA = pl.Schema({**dict.fromkeys(("piece_id", "group_id", "split"), pl.String()), **FACTS_SCHEMA})
 """The columns of a shard, ``ids`` aside."""
+
+
+class NoShard(MusicAssetsError):
+    """There is no token shard."""
+
+
+class BadShard(MusicAssetsError):
+    """A file that is no token shard of this version."""
 
 
 @dataclass(frozen=True)
@@ -252,19 +261,19 @@ def stored_hash(path: Path) -> str | None:
 def read_shard(path: Path) -> Shard:
     """Map a shard into memory; its ids and offsets are views of the file.
 
-    Raises FileNotFoundError, VocabularyMismatch if it was written with another vocabulary, or ValueError if
-    it is no Arrow file or one of another version.
+    Raises NoShard, VocabularyMismatch if it was written with another vocabulary, or BadShard if it is no Arrow file or
+    one of another version.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no token shard at {path}: materialise token_shards for it first.")
+        raise NoShard(f"There is no token shard at {path}: materialise token_shards for it first.")
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a token shard: delete it and materialise token_shards.") from error
+        raise BadShard(f"{path} is not a token shard: delete it and materialise token_shards.") from error
     metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
     check_fingerprint(f"The token shard {path}", metadata.get("fingerprint", "none"))
     if reader.schema.names != [*ROWS_SCHEMA, "ids"]:
-        raise ValueError(f"The token shard {path} has the columns of another version: materialise token_shards again.")
+        raise BadShard(f"The token shard {path} has the columns of another version: materialise token_shards again.")
     batch = reader.get_batch(0)
     documents = batch.column("ids")
     rows = pl.from_arrow(batch.select([*ROWS_SCHEMA]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.tokens.vocabulary import RANGES
 
 _PITCH = RANGES["Pitch"]
@@ -13,7 +14,7 @@ _PITCH = RANGES["Pitch"]
 _BLOCK = 1 << 16
 
 
-class BadTranspositions(ValueError):
+class BadTranspositions(MusicAssetsError):
     """``MUSIC_ASSETS_TRANSPOSITIONS`` is no range around 0, or a transposition is not in it."""
 
 

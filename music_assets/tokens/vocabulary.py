@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import restore
 
 # Raise when the same score begins to give other ids, so that cached encodings are refused.
@@ -116,15 +117,19 @@ _CONTROL_NAMES = {
 }
 
 
-class VocabularyMismatch(ValueError):
+class VocabularyMismatch(MusicAssetsError):
     """Ids that were made with another vocabulary layout or tokenizer configuration."""
 
 
-class UnknownGenre(ValueError):
+class BadVocabulary(MusicAssetsError):
+    """A vocabulary that is missing, is damaged, or would have more genres than slots."""
+
+
+class UnknownGenre(MusicAssetsError):
     """A genre that has no id in this vocabulary."""
 
 
-class UnknownControl(ValueError):
+class UnknownControl(MusicAssetsError):
     """A control's class that the vocabulary does not have."""
 
 
@@ -148,17 +153,17 @@ def check_fingerprint(what: str, fingerprint: str) -> None:
 def read_vocabulary(path: Path) -> "Vocabulary":
     """The vocabulary of a checkpoint, by its folder or its vocabulary.json.
 
-    Raises FileNotFoundError, VocabularyMismatch if it has another layout, or ValueError if it is damaged.
+    Raises BadVocabulary if it is missing or damaged, or VocabularyMismatch if it has another layout.
     """
     file = path if path.suffix == ".json" else restore(path) / "vocabulary.json"
     if not file.is_file():
-        raise FileNotFoundError(f"There is no {file}: name the folder of a checkpoint, or its vocabulary.json.")
+        raise BadVocabulary(f"There is no {file}: name the folder of a checkpoint, or its vocabulary.json.")
     try:
         return Vocabulary.from_json(file.read_text())
     except VocabularyMismatch as error:
         raise VocabularyMismatch(f"{file}: {error}") from None
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{file} is not a vocabulary: name the vocabulary.json of a checkpoint.") from None
+        raise BadVocabulary(f"{file} is not a vocabulary: name the vocabulary.json of a checkpoint.") from None
 
 
 @dataclass(frozen=True)
@@ -166,14 +171,16 @@ class Vocabulary:
     """Every token id, for a list of genres that hold the first genre slots in this order.
 
     The layout never depends on the genres: a new genre changes no existing id, nor the fingerprint.
-    Raises ValueError if there are more genres than slots or one is named twice.
+    Raises BadVocabulary if there are more genres than slots, or ValueError if one is named twice.
     """
 
     genres: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.genres) > GENRE_SLOTS:
-            raise ValueError(f"{len(self.genres)} genres do not fit the {GENRE_SLOTS} genre slots: merge some of them.")
+            raise BadVocabulary(
+                f"{len(self.genres)} genres do not fit the {GENRE_SLOTS} genre slots: merge some of them."
+            )
         if len(set(self.genres)) < len(self.genres):
             raise ValueError(f"A genre is named twice in {', '.join(self.genres)}.")
 

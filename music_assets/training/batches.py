@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.network import IGNORED
 from music_assets.tokens import infill
 from music_assets.tokens.controls import control_class, controls, hide
@@ -14,7 +15,7 @@ from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 
 
-class NoTrainingData(ValueError):
+class NoTrainingData(MusicAssetsError):
     """No piece to train on."""
 
 

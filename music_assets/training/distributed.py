@@ -16,11 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import TrainingInterrupted
 from music_assets.training.config import TrainingConfig
 
 ERROR = "error.txt"
-"""Beside the job's file: what the first process says to people if it fails or is interrupted."""
+"""Beside the job's file: what the first process says if it is interrupted or meets what a user can mend."""
 
 
 class Job(BaseModel):
@@ -57,20 +58,23 @@ def joined(device: str) -> Iterator[tuple[Any, str]]:
     ``auto`` gives every process of a machine a GPU of its own where there are enough, else the CPU; ``cuda`` insists.
 
     Raises:
-        ValueError: there are not enough GPUs, or one is named for all processes.
+        UnusableDevice: there are not enough GPUs, or one is named for all processes.
     """
     import torch
     import torch.distributed as dist
 
     from music_assets.training.group import Group
+    from music_assets.training.precision import UnusableDevice
 
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local, beside = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     gpus = torch.cuda.device_count()
     if device == "cuda" and gpus < beside:
-        raise ValueError(f"{beside} processes on this machine need a GPU each, and it has {gpus}: choose device auto.")
+        raise UnusableDevice(
+            f"{beside} processes on this machine need a GPU each, and it has {gpus}: choose device auto."
+        )
     if device not in ("auto", "cuda", "cpu"):
-        raise ValueError(f"The device {device!r} is one for {beside} processes: choose auto, cuda or cpu.")
+        raise UnusableDevice(f"The device {device!r} is one for {beside} processes: choose auto, cuda or cpu.")
     if device != "cpu":
         device = f"cuda:{local}" if gpus >= beside else "cpu"
     if device == "cpu":
@@ -122,7 +126,7 @@ def run_job(job: Job) -> None:
 
 
 def main() -> None:
-    """Run the job in the file that the command line names; an error for people is shown as its one sentence."""
+    """Run the job in the file that the command line names; what a user can mend is shown as its one sentence."""
     from dagster_pipes import open_dagster_pipes
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -134,7 +138,7 @@ def main() -> None:
     with open_dagster_pipes() if piped else nullcontext():
         try:
             run_job(job)
-        except (ValueError, OSError, TrainingInterrupted) as error:
+        except (MusicAssetsError, TrainingInterrupted) as error:
             if leads:
                 Path(sys.argv[1]).with_name(ERROR).write_text(str(error))
             print(error, file=sys.stderr)

@@ -21,6 +21,7 @@ from music_assets.checkpoints.storage import (
     load_trainer_state,
     save_checkpoint,
 )
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import SAVING, Interrupts, TrainingInterrupted
 from music_assets.foundation.publishing import restore
 from music_assets.models.build import AnyNetwork, build
@@ -37,11 +38,11 @@ from music_assets.training.roll_batches import build_batches
 from music_assets.training.validation import Score, ValidationSet, validate, validation_set
 
 
-class TrainingDiverged(ValueError):
+class TrainingDiverged(MusicAssetsError):
     """The loss is no longer a finite number."""
 
 
-class RunMismatch(ValueError):
+class RunMismatch(MusicAssetsError):
     """A run's folder holds a run with other settings or other data."""
 
 

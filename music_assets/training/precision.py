@@ -2,14 +2,19 @@
 
 import torch
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.training.config import Precision
+
+
+class UnusableDevice(MusicAssetsError):
+    """The device that was asked for cannot be used here."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """The named device; for ``auto`` a GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no such device.
+        UnusableDevice: there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -18,7 +23,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"The device {name!r} cannot be used ({reason}): choose cpu or auto.") from None
+        raise UnusableDevice(f"The device {name!r} cannot be used ({reason}): choose cpu or auto.") from None
     return device
 
 

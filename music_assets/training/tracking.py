@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import polars as pl
 
 from music_assets.checkpoints.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.config import unit
 from music_assets.paths import DataPaths, file_name
 from music_assets.training.champion import Decision
@@ -35,7 +36,7 @@ _LOCKED_SECONDS = 20  # that another program's lock is waited for, as MLflow doe
 _logger = logging.getLogger(__name__)
 
 
-class TrackingUnreachable(ValueError):
+class TrackingUnreachable(MusicAssetsError):
     """The MLflow store does not answer, or cannot be used; the message names it and the way out."""
 
 

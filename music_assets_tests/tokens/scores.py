@@ -20,7 +20,8 @@ from symusic.core import (
     TrackTickList,
 )
 
-from music_assets.foundation.midi.reading import BadMidi, read_score
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import read_score
 from music_assets.tokens.vocabulary import (
     RANGES,
     REMI_CONFIG,

@@ -19,6 +19,7 @@ from typing import IO, cast
 from tqdm import tqdm
 
 from music_assets.corpus.fetch.download import file_sha256
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.locks import exclusive
 from music_assets.foundation.publishing import publish
 
@@ -43,15 +44,15 @@ _KINDS = {
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, UnicodeError, NotImplementedError)
 
 
-class HostileArchive(ValueError):
+class HostileArchive(MusicAssetsError):
     """An archive holds what no honest one does; the message names the member, and nothing of it was kept."""
 
 
-class BrokenArchive(ValueError):
+class BrokenArchive(MusicAssetsError):
     """An archive is cut off or damaged, or is none, or does not hold what it should; nothing of it was kept."""
 
 
-class FolderInTheWay(ValueError):
+class FolderInTheWay(MusicAssetsError):
     """There is a folder already, and it is not of this archive; it was left alone."""
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.locks import exclusive
 from music_assets.foundation.publishing import DiskFull, publish, require_room
 
@@ -33,7 +34,7 @@ _CHUNK = 1 << 14  # what a connection that hangs may cost
 _PASSING = (408, 425, 429, *range(500, 600))  # answers that may be others a little later
 
 
-class DownloadFailed(ValueError):
+class DownloadFailed(MusicAssetsError):
     """A file could not be fetched; the message says why, and what to do."""
 
 

@@ -74,8 +74,7 @@ def write_embedded_corpus(
 
     Pieces with the same notes are written once, pieces with fewer than ``MINIMUM_NOTES`` notes not at all.
     Nothing is done where the folder is complete for the installed music21; it appears only when it is.
-    ``progress`` is called with (pieces converted, pieces). Raises ModuleNotFoundError with a sentence
-    where music21 is not installed.
+    ``progress`` is called with (pieces converted, pieces). Raises MusicAssetsError where music21 is not installed.
     """
     spec = find_spec("music21")
     if spec is None or not spec.submodule_search_locations:

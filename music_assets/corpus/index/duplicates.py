@@ -35,6 +35,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from music_assets.corpus.reading.fingerprints import VALUES, WORDS
+from music_assets.foundation.errors import MusicAssetsError
 
 THRESHOLD = 0.25
 """Pieces of this estimated similarity are near-duplicates."""
@@ -47,7 +48,7 @@ _MATCHES_AT_ONCE = 1 << 22
 _BIN_VALUES = 1 << 16
 
 
-class BadFingerprints(ValueError):
+class BadFingerprints(MusicAssetsError):
     """Fingerprints of another layout than :mod:`music_assets.corpus.reading.fingerprints` makes."""
 
 

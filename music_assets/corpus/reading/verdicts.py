@@ -7,7 +7,8 @@ from typing import Any
 
 from music_assets.corpus.reading.facts import facts
 from music_assets.corpus.reading.fingerprints import fingerprint
-from music_assets.foundation.midi.reading import BadMidi, load_bytes, read_score
+from music_assets.foundation.midi.errors import BadMidi
+from music_assets.foundation.midi.reading import load_bytes, read_score
 
 _logger = logging.getLogger(__name__)
 

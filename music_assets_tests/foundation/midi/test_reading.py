@@ -15,10 +15,10 @@ import mido
 import pytest
 
 from music_assets.corpus.reading.verdicts import examine
+from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import (
     MAXIMUM_BYTES,
     MAXIMUM_UNPACKED_BYTES,
-    BadMidi,
     load_bytes,
     load_score,
     read_score,
