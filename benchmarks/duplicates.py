@@ -37,7 +37,7 @@ def _drop_track(score: ScoreTick, chance: np.random.Generator) -> ScoreTick | No
 
 
 def _cut_bars(bars: int) -> Edit:
-    def cut(score: ScoreTick, chance: np.random.Generator) -> ScoreTick | None:
+    def cut(score: ScoreTick, _: np.random.Generator) -> ScoreTick | None:
         ticks = bars * 4 * score.tpq
         return edits.without_intro(score, ticks) if 2 * ticks < score.end() else None
 

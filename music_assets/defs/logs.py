@@ -7,7 +7,8 @@ import dagster as dg
 
 
 @dg.logger(config_schema={}, description="What the assets say, without Dagster's own events.")
-def plain(context: dg.InitLoggerContext) -> logging.Logger:
+def plain(_: dg.InitLoggerContext) -> logging.Logger:
+    """Write to standard error, without date and level."""
     logger = logging.Logger("plain", logging.INFO)
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: _meta(record).get("dagster_event") is None)
