@@ -17,7 +17,9 @@ import mido
 import numpy as np
 
 from benchmarks.harness import machine, midi_files, options
-from music_assets.corpus.index.build import IndexSettings, build_index, genre_rows
+from music_assets.corpus.index.build import build_index
+from music_assets.corpus.index.queries import genre_rows
+from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import read_files, scan
 from music_assets.corpus.reading.verdicts import OK
 from music_assets.paths import DataPaths
@@ -91,7 +93,7 @@ def damage(data: bytes, chance: np.random.Generator) -> bytes:
             case 5:  # the header
                 place = int(chance.integers(4, 14))
                 out[place : place + 1] = chance.bytes(1)
-            case 6 if (chunk := out.find(b"MTrk", place)) >= 0:  # a length
+            case 6 if 0 <= (chunk := out.find(b"MTrk", place)) <= len(out) - 8:  # a length
                 out[chunk + 4 + int(chance.integers(0, 4))] = chance.integers(0, 256)
     return bytes(out)
 

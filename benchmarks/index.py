@@ -10,7 +10,8 @@ from pathlib import Path
 import pretty_midi
 
 from benchmarks.harness import Result, machine, midi_files, options, show
-from music_assets.corpus.index.build import IndexSettings, build_index
+from music_assets.corpus.index.build import build_index
+from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import scan
 from music_assets.corpus.reading.verdicts import OK, examine
 from music_assets.foundation.midi.reading import load_score

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from music_assets.foundation.interruption import Interrupted, interruptible
+from music_assets.foundation.interrupts import Interrupted, interruptible
 from music_assets.paths import DataPaths, named_folder
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
@@ -128,7 +128,7 @@ def _print_summary(paths: DataPaths) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from music_assets.corpus.index.build import index_summary, label_audit, verdict_counts
+    from music_assets.corpus.index.queries import index_summary, label_audit, verdict_counts
 
     summary = index_summary(paths.index)
     console = Console()

@@ -1,9 +1,11 @@
 """Where everything lies. No other module joins path strings."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 
 _LONGEST_NAME = 200
 """Bytes; file systems take 255, a staged file's name is 20 longer than its target's, and MLflow's metrics take 250."""
@@ -84,13 +86,13 @@ class DataPaths:
 def named_folder(variable: str, default: str) -> Path:
     """The folder that an environment variable names, or ``default`` if that is unset or empty; absolute, without links.
 
-    ``~`` is a home folder. Raises ValueError if nobody has that home.
+    ``~`` is a home folder. Raises MusicAssetsError if nobody has that home.
     """
     named = os.environ.get(variable) or default
     try:
         return Path(os.path.realpath(Path(named).expanduser()))
     except RuntimeError:
-        raise ValueError(f"{variable} is {named}, but nobody has that home folder: name another.") from None
+        raise MusicAssetsError(f"{variable} is {named}, but nobody has that home folder: name another.") from None
 
 
 def file_name(name: str) -> str:
@@ -100,5 +102,5 @@ def file_name(name: str) -> str:
     encoded = name.encode()
     if len(encoded) <= _LONGEST_NAME:
         return name
-    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    digest = hexdigest(encoded, size=8)
     return f"{encoded[: _LONGEST_NAME - len(digest) - 1].decode(errors='ignore')}-{digest}"

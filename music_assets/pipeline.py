@@ -13,7 +13,7 @@ import psutil
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_champion
-from music_assets.corpus.index.build import index_summary
+from music_assets.corpus.index.queries import index_summary
 from music_assets.definitions import defs
 from music_assets.defs.corpus import unpublished
 from music_assets.defs.evaluation import consistency_report

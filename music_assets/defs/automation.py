@@ -14,7 +14,9 @@ from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
-from music_assets.corpus.index.build import IndexUnavailable, index_summary, missing_digest
+from music_assets.corpus.index.build import missing_digest
+from music_assets.corpus.index.database import IndexUnavailable
+from music_assets.corpus.index.queries import index_summary
 from music_assets.corpus.labels.taxonomy import BadLabels
 from music_assets.corpus.reading.scan import pending, tried_again
 from music_assets.defs.corpus import genre_pieces, midi_index, raw_midi, unpublished

@@ -11,14 +11,9 @@ import dagster as dg
 from pydantic import Field
 
 from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
-from music_assets.corpus.index.build import (
-    IndexSettings,
-    IndexSummary,
-    build_index,
-    label_audit,
-    publish_genre,
-    songs_in_two_splits,
-)
+from music_assets.corpus.index.build import build_index
+from music_assets.corpus.index.queries import IndexSummary, label_audit, publish_genre, songs_in_two_splits
+from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import scan
 from music_assets.defs.failures import AssetConfig, clear_failures
 from music_assets.defs.metadata import bars, log_progress, table

@@ -4,15 +4,17 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, TimeoutError, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
-from typing import TypeVar
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Any, TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
-
-from music_assets.foundation.processes import worker_context
 
 MEMORY_BYTES = 2 << 30
 """What a worker may map beyond what it has mapped when it starts."""
@@ -24,7 +26,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailure:
     """In the place of a result that no worker could give: a short stable reason and one sentence."""
 
     verdict: str
@@ -39,11 +41,11 @@ def run_isolated(
     chunk: int = 32,
     seconds: float = SECONDS,
     preload: Sequence[str] = (),
-) -> Iterator[tuple[Item, Result | Lost]]:
+) -> Iterator[tuple[Item, Result | WorkerFailure]]:
     """Call ``function`` on every item in ``workers`` processes (default: one a core), in no order.
 
     Items travel in chunks. A chunk whose worker died or took longer than ``seconds`` is gone through again
-    item by item, so that only the item that did it is :class:`Lost`; it also is if it ran out of memory.
+    item by item, so that only the item that did it is given a :class:`WorkerFailure`, as one that ran out of memory is.
     ``function`` and the items must be picklable and come from modules; an exception of ``function`` ends the run.
     Workers begin with the modules of ``preload`` imported, beside that of ``function``. If this process is killed, its
     workers end after the chunk that they are at.
@@ -51,7 +53,7 @@ def run_isolated(
     chunks = -(-len(items) // chunk)
     with _pool(min(workers or os.cpu_count() or 1, max(chunks, 1)), function.__module__, *preload) as pool:
         for size in (chunk, 1):
-            tasks: dict[Future[list[Result | Lost]], int] = {
+            tasks: dict[Future[list[Result | WorkerFailure]], int] = {
                 pool.schedule(_each, args=(function, items[start : start + size], seconds), timeout=seconds): start
                 for start in range(0, len(items), size)
             }
@@ -62,20 +64,22 @@ def run_isolated(
                     yield from zip(part, task.result(), strict=True)
                 except TimeoutError:
                     suspects += part
-                    lost = Lost("took too long", f"It was given up after {seconds:g} seconds.")
+                    failure = WorkerFailure("took too long", f"It was given up after {seconds:g} seconds.")
                 except ProcessExpired as error:
                     suspects += part
-                    lost = Lost("crashed the parser", f"The worker process ended with code {error.exitcode}.")
+                    failure = WorkerFailure(
+                        "crashed the parser", f"The worker process ended with code {error.exitcode}."
+                    )
                 else:
                     continue
                 if size == 1:
-                    yield part[0], lost
+                    yield part[0], failure
             items = suspects
 
 
 @contextlib.contextmanager
 def _pool(workers: int, *modules: str) -> Iterator[ProcessPool]:
-    pool = ProcessPool(workers, initializer=_limit_memory, context=worker_context(__name__, *modules))
+    pool = ProcessPool(workers, initializer=_limit_memory, context=_worker_context(__name__, *modules))
     try:
         yield pool
         pool.close()
@@ -93,7 +97,7 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> list[Result | Lost]:
+def _each(function: Callable[[Item], Result], items: Sequence[Item], seconds: float) -> list[Result | WorkerFailure]:
     # the pool stops a worker after ``seconds``, but where it was killed itself, nobody else ends one that hangs
     signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
     try:
@@ -102,8 +106,33 @@ def _each(function: Callable[[Item], Result], items: Sequence[Item], seconds: fl
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _one(function: Callable[[Item], Result], item: Item) -> Result | Lost:
+def _one(function: Callable[[Item], Result], item: Item) -> Result | WorkerFailure:
     try:
         return function(item)
     except MemoryError:
-        return Lost("too large", f"It needs more than {MEMORY_BYTES >> 30} GiB of memory.")
+        return WorkerFailure("too large", f"It needs more than {MEMORY_BYTES >> 30} GiB of memory.")
+
+
+def _worker_context(*modules: str) -> ForkServerContext:
+    """What starts workers that have the modules imported already, and hold no locks of this process's threads.
+
+    They do not run the main module again: a script needs no guard, and a heavy one costs nothing.
+    """
+    context = _Context()
+    context.set_forkserver_preload([*modules])
+    return context
+
+
+class _Process(ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: N802 (the name that multiprocessing calls)
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return ForkServerProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(ForkServerContext):
+    Process = _Process

@@ -1,9 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import errno
-import fcntl
 import glob
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.locks import Busy, locked
 
 
 class DiskFull(MusicAssetsError):
@@ -51,7 +50,7 @@ def _staging(target: Path) -> Iterator[Path]:
     """A folder beside ``target`` that is locked as long as its maker lives; those without a lock are removed."""
     prefix = f".{target.name}.new."
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
-        with suppress(OSError), _locked(left, fcntl.LOCK_NB):
+        with suppress(OSError, Busy), locked(left):
             shutil.rmtree(left, ignore_errors=True)
     while True:
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
@@ -59,24 +58,13 @@ def _staging(target: Path) -> Iterator[Path]:
             with ExitStack() as lock:
                 # some network disks have no locks: nobody can lock the folder then, and so nobody removes it
                 with suppress(OSError):
-                    lock.enter_context(_locked(staging))
+                    lock.enter_context(locked(staging, wait=True))
                 # another process may have taken it for one that was left, before it was locked
                 if staging.exists():
                     yield staging
                     return
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, mode: int = 0) -> Iterator[None]:
-    """Hold the lock of a folder; it ends with the process. With LOCK_NB, OSError if another one holds it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | mode)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def require_room(folder: Path, error: Exception) -> None:

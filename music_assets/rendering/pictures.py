@@ -1,5 +1,6 @@
 """A score as a picture: pitch over bars, coloured by program, drums in a strip of their own."""
 
+import io
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,13 @@ PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 def draw_pianoroll(
     score: ScoreTick, png: Path, title: str = "", width: int = 800, height: int = 300, dpi: int = 100
 ) -> None:
-    """Write the first 32 bars of ``score`` as a PNG of ``width`` x ``height`` pixels.
+    """Write :func:`pianoroll_png` to a file."""
+    with publish(png) as fresh:
+        fresh.write_bytes(pianoroll_png(score, title, width, height, dpi))
+
+
+def pianoroll_png(score: ScoreTick, title: str = "", width: int = 800, height: int = 300, dpi: int = 100) -> bytes:
+    """Draw the first 32 bars of ``score`` as a PNG of ``width`` x ``height`` pixels.
 
     One colour a program (the legend names those with most notes), stronger notes darker; every bar has its
     line. A score without notes gives an empty roll that says so.
@@ -63,8 +70,9 @@ def draw_pianoroll(
         color="#222222",
     )
     _legend(figure, pitched["program"], left, 1 - 32 / height)
-    with publish(png) as fresh:
-        figure.savefig(fresh, format="png")
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
 
 
 def _drawable(text: str) -> tuple[str, list[str]]:

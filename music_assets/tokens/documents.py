@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music_assets.foundation.isolation import Lost, run_isolated
+from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import COMPILED, load_bytes, read_score
 from music_assets.tokens.remi import NO_LOSSES, Losses, TooLong, encode_measured
@@ -76,7 +76,7 @@ def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int,
     else:
         results = run_isolated(_encode_file, tasks, workers=workers, chunk=_FILES_AT_A_TIME, preload=[COMPILED])
     for (index, path), result in results:
-        if isinstance(result, Lost):
+        if isinstance(result, WorkerFailure):
             result = Failure(f"{path}: {result.detail}")
         elif isinstance(result, Failure) and result.traceback:
             _logger.error("%s\n%s", result.why, result.traceback)

@@ -20,10 +20,10 @@ from music_assets_tests.midi_files import write_corpus
 
 _started: list[subprocess.Popen[str]] = []
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 STUBBORN = """
 import signal, subprocess, time
-from music_assets.foundation.interruption import interruptible
+from music_assets.foundation.interrupts import interruptible
 
 with interruptible(lambda: print("cleaned up", flush=True)):
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,7 +36,7 @@ with interruptible(lambda: print("cleaned up", flush=True)):
 SAVED = r"music-assets: .* is saved at ([\d,]+) tokens, \d+% of its budget: started again"
 TOGETHER = """
 from music_assets.cli import _interruptible, app, main
-from music_assets.pipeline import _Steps, bring_shards_up_to_date
+from music_assets.pipeline import AssetRunner, bring_shards_up_to_date
 import dagster as dg
 
 @app.command()
@@ -45,7 +45,7 @@ def together() -> None:
     settings = {"minutes": None, "tokens": 10**9, "network": network, "processes": 2, "device": "cpu", "samples": 0}
     with _interruptible(), dg.DagsterInstance.get() as instance:
         bring_shards_up_to_date(instance)
-        _Steps(instance)("checkpoint", partition="gru", config={"checkpoint": settings | {"report_every": 5}})
+        AssetRunner(instance)("checkpoint", partition="gru", config={"checkpoint": settings | {"report_every": 5}})
 
 main()
 """

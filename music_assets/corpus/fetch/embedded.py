@@ -20,7 +20,7 @@ from music_assets.corpus.labels.taxonomy import Taxonomy
 from music_assets.corpus.reading.facts import facts
 from music_assets.corpus.reading.verdicts import MINIMUM_NOTES
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.foundation.isolation import Lost, run_isolated
+from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.foundation.publishing import publish
 
@@ -99,13 +99,13 @@ def write_embedded_corpus(
     return counts
 
 
-def _write(folder: Path, pieces: list[tuple[Source, _Piece | Lost]]) -> dict[str, int]:
+def _write(folder: Path, pieces: list[tuple[Source, _Piece | WorkerFailure]]) -> dict[str, int]:
     """The pieces worth keeping as files; two with one title are told apart as ``<title>.1``."""
     seen: set[str | None] = set()
     names: Counter[Path] = Counter()
     counts: Counter[str] = Counter()
     for source, piece in pieces:
-        if isinstance(piece, Lost) or piece.notes < MINIMUM_NOTES or piece.content_hash in seen:
+        if isinstance(piece, WorkerFailure) or piece.notes < MINIMUM_NOTES or piece.content_hash in seen:
             continue
         seen.add(piece.content_hash)
         counts[source.genre] += 1

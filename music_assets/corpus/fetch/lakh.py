@@ -10,7 +10,8 @@ from pathlib import Path
 
 from music_assets.corpus.fetch.archives import Limits, require_free, unpack, unpack_file, unpacked
 from music_assets.corpus.fetch.download import Damaged, download, file_sha256
-from music_assets.corpus.reading.scan import SUFFIXES
+from music_assets.corpus.reading.walk import SUFFIXES
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 
 LICENCE = "CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/"
@@ -110,13 +111,11 @@ def fetch_collection(
     must be the published one, or ``sha256`` if another archive is meant. Only MIDI files are unpacked.
 
     Raises:
-        ValueError: there is no such collection; or DownloadFailed, Damaged, HostileArchive, BrokenArchive,
-            FolderInTheWay, Busy.
-        FileNotFoundError: there is no such ``archive``.
-        DiskFull: there is no room for it.
+        MusicAssetsError: there is no such collection or ``archive``; as DownloadFailed, Damaged, HostileArchive,
+            BrokenArchive, FolderInTheWay, Busy or DiskFull, what else keeps it from coming.
     """
     if name not in COLLECTIONS:
-        raise ValueError(f"There is no collection {name!r}: choose {' or '.join(COLLECTIONS)}.")
+        raise MusicAssetsError(f"There is no collection {name!r}: choose {' or '.join(COLLECTIONS)}.")
     known, target = COLLECTIONS[name], paths.raw / name
     wanted = sha256.lower() if sha256 else known.archive.sha256
     assert wanted is not None
@@ -136,7 +135,7 @@ def _archive(
 ) -> tuple[Path, int]:
     """The verified archive, and the bytes that were fetched for it."""
     if given is not None and not given.is_file():
-        raise FileNotFoundError(f"There is no archive {given}: give the path of {remote.name}, or none to fetch it.")
+        raise MusicAssetsError(f"There is no archive {given}: give the path of {remote.name}, or none to fetch it.")
     archive = given or downloads / remote.name
     if not archive.exists():
         size = remote.bytes if sha256 == remote.sha256 else None
@@ -154,9 +153,9 @@ def _archive(
 
 
 def require_label(name: str) -> Remote:
-    """The label file of ``LABELS``; a ValueError if there is none of that name."""
+    """The label file of ``LABELS``; a MusicAssetsError if there is none of that name."""
     if name not in LABELS:
-        raise ValueError(f"There is no label file {name!r}: choose of {', '.join(LABELS)}.")
+        raise MusicAssetsError(f"There is no label file {name!r}: choose of {', '.join(LABELS)}.")
     return LABELS[name]
 
 
@@ -170,8 +169,8 @@ def fetch_label(
     """Have ``<labels>/<name>``, a file of ``LABELS``; one that is there is used as it is.
 
     Raises:
-        ValueError: there is no such label file; or DownloadFailed, Damaged, HostileArchive, BrokenArchive, Busy.
-        DiskFull: there is no room for it.
+        MusicAssetsError: there is no such label file; as DownloadFailed, Damaged, HostileArchive, BrokenArchive, Busy
+            or DiskFull, what else keeps it from coming.
     """
     remote, target, downloaded = require_label(name), paths.labels / name, 0
     zipped = remote.name != name

@@ -13,9 +13,9 @@ better: music known by a title of train is in train, by a title of test in test,
 piece.
 """
 
-import hashlib
-
 import polars as pl
+
+from music_assets.foundation.hashing import hexdigest
 
 TEST_SHARE = 0.05
 VALID_SHARE = 0.05
@@ -26,7 +26,7 @@ WITHHELD = "withheld"
 
 def own_split(key: str) -> str:
     """The split that a key has by itself."""
-    position = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) / 2**64
+    position = int(hexdigest(key, size=8), 16) / 2**64
     if position < TEST_SHARE:
         return "test"
     return "valid" if position < TEST_SHARE + VALID_SHARE else "train"

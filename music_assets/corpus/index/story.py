@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from music_assets.corpus.index.build import reading_index
-from music_assets.corpus.reading.scan import HIDDEN, SUFFIXES, NoFilesTable, read_files
+from music_assets.corpus.index.database import reading_index
+from music_assets.corpus.reading.scan import NoFilesTable, read_files
 from music_assets.corpus.reading.verdicts import OK
+from music_assets.corpus.reading.walk import HIDDEN, SUFFIXES
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 
 MENTIONED = 8
@@ -48,8 +50,8 @@ def story(paths: DataPaths, path: str, in_shards: Callable[[str, str], str] | No
     :func:`music_assets.tokens.membership.in_shards`; without it that is left open.
 
     Raises:
-        ValueError: the index has no such file; says why or, if there is none on the disk either, which name is most
-            like it.
+        MusicAssetsError: the index has no such file; says why or, if there is none on the disk either, which name is
+            most like it.
         NoIndex, IndexUnavailable: there is no index, or it cannot be read now.
     """
     given, path = path, index_path(path, paths.raw)
@@ -109,7 +111,7 @@ def _found_otherwise(rows: Rows, given: str, path: str, paths: DataPaths) -> lis
     """The row of a file that the index spells in another way.
 
     Raises:
-        ValueError: it has none; says why.
+        MusicAssetsError: it has none; says why.
     """
     if found := rows("from files where nfc_normalize(path) = nfc_normalize(?) order by path limit 1", path):
         return found
@@ -117,11 +119,11 @@ def _found_otherwise(rows: Rows, given: str, path: str, paths: DataPaths) -> lis
     if below is None and not Path(given).is_absolute() and os.path.lexists(paths.raw / given):
         below = os.path.normpath(given)
     if below is None or below.startswith("../"):
-        raise ValueError(_why_nowhere(rows, given, path, paths))
+        raise MusicAssetsError(_why_nowhere(rows, given, path, paths))
     for other in rows("from files where parse_filename(path) = ? order by path", Path(path).name):
         if _is_one_folder((paths.raw / other["path"]).parent, (paths.raw / below).parent):
             return [other]
-    raise ValueError(_why_unread(rows, below, path, paths))
+    raise MusicAssetsError(_why_unread(rows, below, path, paths))
 
 
 def _is_one_folder(one: Path, other: Path) -> bool:

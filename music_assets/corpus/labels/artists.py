@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from music_assets.corpus.labels.claims import read_table
+from music_assets.corpus.labels.csv_tables import read_table
 from music_assets.corpus.labels.songs import fold_artist
 from music_assets.corpus.labels.taxonomy import BadLabels
 

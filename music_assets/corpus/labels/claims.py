@@ -1,11 +1,13 @@
 """What a source of genre labels is, and how many labels of one file become one claim."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import polars as pl
 
-from music_assets.corpus.labels.taxonomy import BadLabels, Taxonomy
+from music_assets.corpus.labels.artists import ArtistTable
+from music_assets.corpus.labels.taxonomy import Taxonomy
 
 CLAIMS_SCHEMA = pl.Schema(
     {"path": pl.String(), "genre": pl.String(), "source": pl.String(), "confidence": pl.Float64()}
@@ -47,28 +49,34 @@ class Claims(NamedTuple):
     """A sentence for every doubtful thing."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a source may ask besides the songs."""
+
+    taxonomy: Taxonomy
+    artists: ArtistTable = field(default_factory=lambda: ArtistTable({}))
+    earlier: pl.DataFrame = field(default_factory=CLAIMS_SCHEMA.to_frame)
+    """Claims of the sources before it (``CLAIMS_SCHEMA``)."""
+
+
 class LabelSource(Protocol):
     """Something that says of which genre files are."""
 
-    def claims(self, songs: pl.DataFrame, taxonomy: Taxonomy) -> Claims:
-        """Its claims about ``songs`` (``SONGS_SCHEMA``). Raises BadLabels."""
+    def files(self) -> list[Path]:
+        """The files that it reads besides music, those of them that are there.
+
+        Raises:
+            BadLabels: nobody can say now which are there.
+        """
         ...
 
+    def claims(self, songs: pl.DataFrame, known: Known) -> Claims:
+        """Make its claims about ``songs`` (``SONGS_SCHEMA``).
 
-def read_table(file: Path) -> pl.DataFrame:
-    """A table of comma-separated values: texts, empty where nothing stands, and ``line``, its place in the file.
-
-    Spaces around a value and rows without any value are left out. Raises
-    :class:`music_assets.corpus.labels.taxonomy.BadLabels`.
-    """
-    try:
-        # bytes, for in a path brackets and stars would be a pattern and a folder all its files
-        texts = pl.read_csv(file.read_bytes(), infer_schema=False).rename(str.strip)
-        table = texts.select(pl.all().fill_null("").str.strip_chars()).with_row_index("line", offset=2)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadLabels(f"{file} is not a table of comma-separated values in UTF-8: {reason}") from None
-    return table.filter(pl.any_horizontal(pl.exclude("line") != ""))
+        Raises:
+            BadLabels: one of its files cannot be understood.
+        """
+        ...
 
 
 def weighted_majority(labels: pl.DataFrame, taxonomy: Taxonomy) -> pl.DataFrame:
@@ -91,10 +99,10 @@ def weighted_majority(labels: pl.DataFrame, taxonomy: Taxonomy) -> pl.DataFrame:
     )
 
 
-def unforeseen(labels: pl.DataFrame, file: Path, taxonomy: Taxonomy) -> list[str]:
-    """A sentence if a label of a published list (column ``label``) has no place in the taxonomy."""
+def labels_not_covered(labels: pl.DataFrame, file: Path, taxonomy: Taxonomy) -> list[str]:
+    """Say in a sentence which labels of a published list (column ``label``) the taxonomy does not cover, if any."""
     counts = labels["label"].value_counts(sort=True).rows()
-    unknown = [(label, count) for label, count in counts if not taxonomy.foresees(label)]
+    unknown = [(label, count) for label, count in counts if not taxonomy.covers(label)]
     if not unknown:
         return []
     label, count = unknown[0]

@@ -9,8 +9,16 @@ from typing import NamedTuple
 
 import polars as pl
 
-from music_assets.corpus.labels.claims import CLAIMS_SCHEMA, RELIABILITY, Claims, unforeseen, weighted_majority
-from music_assets.corpus.labels.taxonomy import BadLabels, Taxonomy
+from music_assets.corpus.labels.claims import (
+    CLAIMS_SCHEMA,
+    RELIABILITY,
+    Claims,
+    Known,
+    LabelSource,
+    labels_not_covered,
+    weighted_majority,
+)
+from music_assets.corpus.labels.taxonomy import BadLabels
 
 MATCHES_NAME = "match_scores.json"
 _ID = r"^TR[A-Z]{5}[0-9A-F]{11}$"
@@ -38,7 +46,7 @@ SCHEMES = [
 
 
 @dataclass(frozen=True)
-class MsdRoute:
+class MsdRoute(LabelSource):
     """Lakh's ``match_scores.json`` (``{recording: {md5: score}}``) joined with lists of recordings and their genres.
 
     The lists are MAGD, topMAGD and MASD (Schindler, Mayer and Rauber, *Facilitating comprehensive benchmarking
@@ -57,7 +65,7 @@ class MsdRoute:
         matches = self.labels / MATCHES_NAME
         return [*([matches] if lists and matches.is_file() else []), *lists]
 
-    def claims(self, songs: pl.DataFrame, taxonomy: Taxonomy) -> Claims:
+    def claims(self, songs: pl.DataFrame, known: Known) -> Claims:
         """One claim a list for every file that matches a recording in it. Raises BadLabels."""
         lists = self._lists()
         matches = self.labels / MATCHES_NAME
@@ -68,11 +76,11 @@ class MsdRoute:
         tables, notes = [], []
         for scheme, file in lists:
             labels = _read_list(file).join(matched, on="recording")
-            notes += unforeseen(labels, file, taxonomy)
+            notes += labels_not_covered(labels, file, known.taxonomy)
             votes = labels.select(
                 "md5", "label", source=pl.lit(scheme.source), weight=pl.col("weight") * pl.col("score")
             )
-            majority = weighted_majority(votes, taxonomy)
+            majority = weighted_majority(votes, known.taxonomy)
             tables.append(majority.with_columns(confidence=pl.col("share") * scheme.reliability))
         found = pl.concat(tables).join(songs.select("path", "md5"), on="md5")
         return Claims(found.select(CLAIMS_SCHEMA.names()), notes)

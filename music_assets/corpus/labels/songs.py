@@ -1,6 +1,5 @@
 """What a path says (genre, artist, title), and which files belong to one song."""
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from music_assets.corpus.labels.taxonomy import Taxonomy, fold, takes_accents
+from music_assets.foundation.hashing import hexdigest
 
 _SUFFIX = re.compile(r"(\.(midi?|kar|rmi|gz))+$", re.IGNORECASE)
 # the N of `<title>.N`, but not that of `Etude Op.10`
@@ -136,12 +136,8 @@ def group_ids(files: pl.DataFrame) -> pl.Series:
     component = connected_components(links, directed=False)[1][:count]
     named = files.select(
         pl.Series("component", component),
-        key=pl.col("song_key").map_elements(_short_hash, pl.String),
+        key=pl.col("song_key").map_elements(hexdigest, pl.String),
         content="content_hash",
     )
     group = pl.coalesce(pl.col("key").min().over("component"), pl.col("content").min().over("component"))
     return named.select(group.alias("group_id")).to_series()
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from music_assets.foundation.errors import MusicAssetsError
+
 TAXONOMY_NAME = "taxonomy.toml"
 _SHIPPED = Path(__file__).with_name(TAXONOMY_NAME)
 
 
-class BadLabels(ValueError):
+class BadLabels(MusicAssetsError):
     """A file of labels or genres that cannot be understood; the message names the file, the field and the way out."""
 
 
@@ -120,8 +122,8 @@ class Taxonomy(BaseModel):
                     raise ValueError(f"{name!r} cannot name the genre {slug}, for it names none.")
                 if self._slugs.setdefault(folded, slug) != slug:
                     raise ValueError(f"The taxonomy gives {name!r} to {self._slugs[folded]} and to {slug}.")
-        self._unsaid = {fold(label) for label in self.labels_without_genre}
-        for label in self._unsaid & self._slugs.keys():
+        self._without_genre = {fold(label) for label in self.labels_without_genre}
+        for label in self._without_genre & self._slugs.keys():
             raise ValueError(f"The label {label!r} cannot both name {self._slugs[label]} and be without genre.")
 
     def known(self, name: str) -> str | None:
@@ -140,11 +142,11 @@ class Taxonomy(BaseModel):
         shelf = len(folded) < 2 and not (folded and _is_word(folded))
         return None if shelf or folded.isdigit() or folded in self._not_genres else _slug(folded)
 
-    def foresees(self, label: str) -> bool:
-        """Whether a label of a published genre list has a place here: it means a genre, or is said to mean none."""
-        return fold(label) in self._slugs or fold(label) in self._unsaid
+    def covers(self, label: str) -> bool:
+        """Whether the taxonomy says what a label of a published genre list means: a genre, or none."""
+        return fold(label) in self._slugs or fold(label) in self._without_genre
 
-    def names_nothing(self, name: str) -> bool:
+    def is_not_genre(self, name: str) -> bool:
         """Whether a folder name is one of ``not_genres``, so that it names no artist either."""
         return fold(name) in self._not_genres
 

@@ -1,10 +1,6 @@
 """The drop folder as a table: one row a MIDI file, and only new or changed files are read."""
 
-import hashlib
-import os
-import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +11,14 @@ import polars as pl
 from tqdm import tqdm
 
 from music_assets.corpus.reading.verdicts import READER_VERSION, REFUSED, examine
-from music_assets.foundation.isolation import Lost, run_isolated
+from music_assets.corpus.reading.walk import FOUND_SCHEMA, walk
+from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
+from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.locks import exclusive
 from music_assets.foundation.midi.reading import COMPILED
 from music_assets.foundation.publishing import publish
 
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".mid.gz", ".midi.gz")
-LOOSE = "."
-"""Collection of the files that lie directly in the drop folder."""
 ROWS_IN_A_PART = 2_000
 """Rows after which an unfinished scan saves what it has."""
 TRIES = 3
@@ -30,11 +26,7 @@ TRIES = 3
 
 FILES_SCHEMA = pl.Schema(
     {
-        "path": pl.String(),
-        "collection": pl.String(),
-        "bytes": pl.Int64(),
-        "mtime_ns": pl.Int64(),
-        "ctime_ns": pl.Int64(),
+        **{name: kind for name, kind in FOUND_SCHEMA.items() if name != "misnamed"},
         "tries": pl.Int16(),
         "md5": pl.String(),
         "verdict": pl.String(),
@@ -71,8 +63,6 @@ FILES_SCHEMA = pl.Schema(
 ``tries``, the scans that have lost their reader to it since it last changed, then what ``examine`` says.
 The fingerprint is larger than all others together: read the columns that you need."""
 
-_FOUND_SCHEMA = {name: FILES_SCHEMA[name] for name in ("path", "collection", "bytes", "mtime_ns", "ctime_ns")}
-_FOUND_SCHEMA |= {"misnamed": pl.Boolean()}
 _IDENTITY = ["path", "bytes", "mtime_ns"]
 _STATE = [*_IDENTITY, "ctime_ns", "tries", "md5", "verdict", "detail"]
 _AGAIN = (pl.col("verdict") == REFUSED) | pl.col("tries").is_between(1, TRIES - 1)
@@ -81,15 +71,13 @@ _MISNAMED = {"verdict": "unreadable", "detail": "Its name is not UTF-8: rename i
 _NAMED = 3
 """Paths that a warning names."""
 _VERSION_KEY = "reader_version"
-HIDDEN = re.compile(r"\.[^\W\d]")
-"""Names of what is put away or unfinished; *.38 Special* and *...Baby One More Time* are none."""
 
 
-class NoFilesTable(FileNotFoundError):
+class NoFilesTable(MusicAssetsError):
     """No table of files that can be read."""
 
 
-class FilesGone(ValueError):
+class FilesGone(MusicAssetsError):
     """The drop folder has lost every file that it had."""
 
 
@@ -173,7 +161,7 @@ def pending(raw: Path, files_table: Path, settle_seconds: float = 0.0) -> Change
         removed=len(difference.removed),
         unsettled=difference.unsettled,
         unseen=difference.unseen,
-        digest=hashlib.blake2b(f"{written} {rows}".encode(), digest_size=16).hexdigest(),
+        digest=hexdigest(f"{written} {rows}"),
     )
 
 
@@ -249,14 +237,13 @@ def scan(
 def files_digest(files: pl.DataFrame) -> str:
     """Hash of what the table says of each file; modification times do not count."""
     lines = files.select(pl.concat_str(["path", "md5", "verdict"], separator="\t", ignore_nulls=True))
-    text = "\n".join([str(READER_VERSION), *lines.to_series()])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hexdigest("\n".join([str(READER_VERSION), *lines.to_series()]))
 
 
 @dataclass(frozen=True)
 class _Difference:
     fresh: pl.DataFrame
-    """Files to read: ``_FOUND_SCHEMA`` and ``tries``."""
+    """Files to read: ``FOUND_SCHEMA`` and ``tries``."""
     removed: pl.DataFrame
     """Known rows whose file is gone."""
     unsettled: int
@@ -266,8 +253,8 @@ class _Difference:
 
 
 def _compare(raw: Path, known: pl.DataFrame, settle_seconds: float) -> _Difference:
-    files, unseen = _walk(raw)
-    found = pl.DataFrame(files, schema=_FOUND_SCHEMA, orient="row")
+    files, unseen = walk(raw)
+    found = pl.DataFrame(files, FOUND_SCHEMA, orient="row")
     fresh = found.join(known.filter(~_AGAIN), on=_IDENTITY, how="anti", maintain_order="left")
     fresh = fresh.join(known.select(*_IDENTITY, "tries"), on=_IDENTITY, how="left", maintain_order="left")
     # a time in the future is a wrong clock and no copy in progress
@@ -326,74 +313,6 @@ def _save(table: pl.DataFrame, target: Path) -> None:
     table.write_parquet(target, metadata={_VERSION_KEY: str(READER_VERSION)})
 
 
-def _walk(raw: Path) -> tuple[list[tuple[str, str, int, int, int, bool]], dict[str, str]]:
-    """Every MIDI file as a row of ``_FOUND_SCHEMA``, and every folder and link that cannot be looked into, with why.
-
-    Links are followed; a folder that is reached twice counts once, so that a circle of links ends. A name
-    that is not UTF-8 is spelled with escapes, and like no other name beside it, and counts as misnamed.
-    """
-    root = os.path.realpath(raw)
-    found: list[tuple[str, str, int, int, int, bool]] = []
-    unseen: dict[str, str] = {}
-    visited: set[tuple[int, int]] = set()
-    folders = [(root, "")]
-    while folders:
-        folder, prefix = folders.pop()
-        try:
-            status = os.stat(folder)  # noqa: PTH116 (as scandir names it)
-            if (status.st_dev, status.st_ino) in visited:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                # links last: a folder that is reached twice keeps its own name
-                entries = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
-        except OSError as error:
-            if not _gone(folder):
-                unseen[prefix.removesuffix("/")] = _why(error)
-            continue
-        names, inner = {entry.name for entry in entries}, []
-        for entry in entries:
-            if HIDDEN.match(entry.name):
-                continue
-            name = os.fsencode(entry.name).decode(errors="backslashreplace")
-            if name != entry.name:
-                while name in names:
-                    name = f"\\{name}"
-                names.add(name)
-            path, is_midi = prefix + name, name.lower().endswith(SUFFIXES)
-            try:
-                if not is_midi and entry.is_file(follow_symlinks=False):
-                    continue
-                status = entry.stat()
-            except OSError as error:
-                if not _gone(entry.path):
-                    unseen[path] = _why(error)
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                inner.append((entry.path, f"{path}/"))
-            elif is_midi and stat.S_ISREG(status.st_mode):
-                collection = path.split("/")[0] if prefix else LOOSE
-                misnamed = entry.path != os.path.join(root, path)  # noqa: PTH118
-                found.append((path, collection, status.st_size, status.st_mtime_ns, status.st_ctime_ns, misnamed))
-        folders += reversed(inner)
-    return found, unseen
-
-
-def _gone(path: str) -> bool:
-    """Whether there is surely no such file, folder or link."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _why(error: OSError) -> str:
-    return "a link that leads nowhere" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-
-
 def _read(
     raw: Path, fresh: pl.DataFrame, workers: int | None, progress: Callable[[int, int], None]
 ) -> Iterator[pl.DataFrame]:
@@ -408,7 +327,7 @@ def _read(
     rows = []
     bar = tqdm(chain(misnamed, examined), "reading MIDI", len(fresh), unit="file", disable=None)
     for done, (path, result) in enumerate(bar, start=1):
-        said = vars(result) | {"tries": tries[path] + 1} if isinstance(result, Lost) else result | {"tries": 0}
+        said = vars(result) | {"tries": tries[path] + 1} if isinstance(result, WorkerFailure) else result | {"tries": 0}
         rows.append({"path": path} | said)
         progress(done, len(fresh))
         if len(rows) == ROWS_IN_A_PART or done == len(fresh):

@@ -31,7 +31,7 @@ from music_assets.corpus.fetch.archives import (
     unpacked,
 )
 from music_assets.corpus.fetch.download import file_sha256
-from music_assets.corpus.reading.scan import SUFFIXES
+from music_assets.corpus.reading.walk import SUFFIXES
 from music_assets.foundation.locks import Busy, exclusive
 
 KINDS = ("tar", "tar.gz", "zip")

@@ -344,7 +344,7 @@ def test_a_redirection_is_followed(server: FileServer, target: Path) -> None:
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "/etc/hostname", "http://", "http://[/"])
 def test_only_web_addresses(target: Path, url: str) -> None:
-    with pytest.raises(ValueError, match=r"http|Invalid"):
+    with pytest.raises(DownloadFailed, match=r"http|Invalid"):
         download(url, target, waits=NO_WAITS)
     assert beside(target) == set()
 

@@ -12,6 +12,7 @@ from symusic.core import ScoreTick
 from music_assets.corpus.fetch import embedded
 from music_assets.corpus.fetch.embedded import write_embedded_corpus
 from music_assets.corpus.reading.facts import facts
+from music_assets.foundation.errors import MusicAssetsError
 
 LIBRARY = importlib.util.find_spec("music21")
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="music21 is not installed")
@@ -60,7 +61,7 @@ def test_a_corpus_of_another_version_is_written_again(small: None, tmp_path: Pat
 
 def test_without_music21_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'music-assets\[corpus\]'"):
+    with pytest.raises(MusicAssetsError, match=r"pip install 'music-assets\[demo\]'"):
         write_embedded_corpus(tmp_path)
 
 

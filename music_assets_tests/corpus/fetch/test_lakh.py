@@ -13,6 +13,7 @@ import pytest
 from music_assets.corpus.fetch.archives import BrokenArchive, FolderInTheWay, HostileArchive
 from music_assets.corpus.fetch.download import Damaged, DownloadFailed, file_sha256
 from music_assets.corpus.fetch.lakh import COLLECTIONS, LABELS, Fetched, fetch_collection, fetch_label
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 from music_assets_tests.corpus.fetch.test_archives import member, pack, pack_tar, tree
 from music_assets_tests.file_server import FileServer, file_server
@@ -136,11 +137,11 @@ def test_a_folder_in_the_way_is_told_before_anything_is_fetched(server: FileServ
 
 
 def test_names_that_nobody_knows(paths: DataPaths) -> None:
-    with pytest.raises(ValueError, match=r"no collection 'lmd': choose clean_midi or lmd_full\."):
+    with pytest.raises(MusicAssetsError, match=r"no collection 'lmd': choose clean_midi or lmd_full\."):
         fetch_collection("lmd", paths)
-    with pytest.raises(ValueError, match=r"no label file 'genres': choose of match_scores\.json, "):
+    with pytest.raises(MusicAssetsError, match=r"no label file 'genres': choose of match_scores\.json, "):
         fetch_label("genres", paths)
-    with pytest.raises(FileNotFoundError, match=r"no archive missing\.tar\.gz: give the path of clean_midi\.tar\.gz"):
+    with pytest.raises(MusicAssetsError, match=r"no archive missing\.tar\.gz: give the path of clean_midi\.tar\.gz"):
         fetch_collection("clean_midi", paths, archive=Path("missing.tar.gz"))
     assert not paths.root.exists()
 

@@ -13,21 +13,18 @@ import duckdb
 import polars as pl
 import pytest
 
-from music_assets.corpus.index.build import (
+from music_assets.corpus.index.build import build_index, missing_digest
+from music_assets.corpus.index.database import IndexUnavailable, NoIndex, reading_index
+from music_assets.corpus.index.queries import (
     GENRE_COLUMNS,
-    IndexSettings,
     IndexSummary,
-    IndexUnavailable,
-    NoIndex,
-    build_index,
     genre_rows,
     index_summary,
-    missing_digest,
     publish_genre,
-    reading_index,
     songs_in_two_splits,
     verdict_counts,
 )
+from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import NoFilesTable, scan
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
@@ -169,7 +166,7 @@ def test_the_views_answer(paths: DataPaths) -> None:
 
 def test_every_query_of_the_documentation_answers(paths: DataPaths) -> None:
     build(paths)
-    text = (Path(__file__).parents[2] / "data" / "README.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "data" / "README.md").read_text("utf-8")
     statements = [
         s for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) for s in block.split(";") if s.strip()
     ]
@@ -420,7 +417,7 @@ def test_missing_inputs_get_one_sentence(tmp_path: Path) -> None:
         FileNotFoundError, match=r"no table of files of this version at .*: run `music-assets corpus update`"
     ):
         build_index(paths)
-    with pytest.raises(FileNotFoundError, match=r"no index of this version at .*: run `music-assets corpus update`"):
+    with pytest.raises(NoIndex, match=r"no index of this version at .*: run `music-assets corpus update`"):
         index_summary(paths.index)
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from music_assets.corpus.index.build import IndexSettings, build_index
+from music_assets.corpus.index.build import build_index
+from music_assets.corpus.index.database import NoIndex
+from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.index.story import MENTIONED, index_path, story
 from music_assets.corpus.reading.scan import scan
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
 
@@ -78,7 +81,7 @@ def test_paths_as_people_type_them(paths: DataPaths, monkeypatch: pytest.MonkeyP
     assert index_path(str(paths.raw / "mine" / "page.mid"), paths.raw) == "mine/page.mid"
     monkeypatch.chdir(paths.root.parent)
     assert index_path("mine/page.mid", paths.raw) == "mine/page.mid"
-    with pytest.raises(ValueError, match=r"The index has no file mine/pages.mid; .* Did you mean mine/page.mid\?"):
+    with pytest.raises(MusicAssetsError, match=r"The index has no file mine/pages.mid; .* Did you mean mine/page.mid\?"):
         story(paths, "mine/pages.mid")
 
 
@@ -93,7 +96,7 @@ def drop(tmp_path: Path) -> DataPaths:
 
 
 def refusal(paths: DataPaths, path: str | Path) -> str:
-    with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
+    with pytest.raises(MusicAssetsError, match=r"^[^\n]*$") as caught:
         story(paths, str(path))
     return str(caught.value)
 
@@ -177,5 +180,5 @@ def test_the_shards_have_the_last_word(drop: DataPaths) -> None:
 
 
 def test_without_an_index(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no index of this version"):
+    with pytest.raises(NoIndex, match="no index of this version"):
         story(DataPaths(tmp_path), "a.mid")

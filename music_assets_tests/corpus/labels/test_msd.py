@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from music_assets.corpus.labels.claims import RELIABILITY, SONGS_SCHEMA
+from music_assets.corpus.labels.claims import RELIABILITY, SONGS_SCHEMA, Known
 from music_assets.corpus.labels.msd import MsdRoute
 from music_assets.corpus.labels.taxonomy import BadLabels, Taxonomy
 
@@ -29,7 +29,7 @@ def write_matches(labels: Path, matches: dict[str, dict[str, float]]) -> None:
 
 
 def claimed(labels: Path) -> list[tuple]:
-    table, notes = MsdRoute(labels).claims(FILES, TAXONOMY)
+    table, notes = MsdRoute(labels).claims(FILES, Known(TAXONOMY))
     assert notes == []
     return [
         (path, source, genre, pytest.approx(confidence))
@@ -98,7 +98,7 @@ def test_half_of_the_route_claims_nothing(tmp_path: Path) -> None:
     assert claimed(tmp_path) == []
     (tmp_path / MASD).write_text(f"{ONE}\tPunk\n")
     (tmp_path / "match_scores.json").unlink()
-    table, notes = MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
     assert len(table) == 0
     assert notes == [f"{tmp_path / MASD} is of no use without {tmp_path / 'match_scores.json'}."]
 
@@ -106,7 +106,7 @@ def test_half_of_the_route_claims_nothing(tmp_path: Path) -> None:
 def test_a_label_that_the_taxonomy_does_not_foresee_is_told(tmp_path: Path) -> None:
     write_matches(tmp_path, {ONE: {"a" * 32: 0.5, "b" * 32: 0.5}, TWO: {"c" * 32: 0.5}})
     (tmp_path / MASD).write_text(f"{ONE}\tKlezmer\n{TWO}\tPolka\n")
-    table, notes = MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
     assert len(table) == 0
     assert notes == [
         f"{tmp_path / MASD}: the taxonomy does not know the label 'Klezmer' (used 2 times): make it an alias of a "
@@ -127,7 +127,7 @@ def test_a_wrong_list_gets_one_sentence(data: bytes, message: str, tmp_path: Pat
     write_matches(tmp_path, {})
     (tmp_path / MASD).write_bytes(data)
     with pytest.raises(BadLabels) as caught:
-        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+        MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
     assert str(caught.value).startswith(str(tmp_path / MASD))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -138,7 +138,7 @@ def test_wrong_matches_get_one_sentence(data: bytes, tmp_path: Path) -> None:
     (tmp_path / MASD).write_text(f"{ONE}\tRock_Hard\n")
     (tmp_path / "match_scores.json").write_bytes(data)
     with pytest.raises(BadLabels, match="is not a list of matches: it must be JSON, from recording to md5 to a score"):
-        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+        MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
 
 
 @pytest.mark.parametrize("score", ["0", "-0.5", "1.01", "NaN", "Infinity", "null", "true", '"0.7"', "[0.7]", "9" * 400])
@@ -147,7 +147,7 @@ def test_a_score_that_is_none_gets_one_sentence(score: str, tmp_path: Path) -> N
     file = tmp_path / "match_scores.json"
     file.write_text(f'{{"{TWO}": {{"{"b" * 32}": 1}}, "{ONE}": {{"{"a" * 32}": {score}}}}}')
     with pytest.raises(BadLabels) as caught:
-        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+        MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
     assert str(caught.value).startswith(
         f"{file}: the score of recording {ONE} and md5 {'a' * 32} must be a number over 0 and up to 1, not "
     )
@@ -160,14 +160,14 @@ def test_a_wrong_archive_gets_one_sentence(tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(BadLabels, match=r"must hold one file named msd_tagtraum_cd1.cls"):
-        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+        MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CD1, f"{ONE}\tRock\n" * 1000)
     whole = file.read_bytes()
     for damaged in (b"<html>", whole[:60] + b"\xff" * 20 + whole[80:]):
         file.write_bytes(damaged)
         with pytest.raises(BadLabels, match=r"msd_tagtraum_cd1.cls.zip cannot be unpacked .*: download it again"):
-            MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+            MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))
 
 
 def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
@@ -178,4 +178,4 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
         for _ in range(65):
             member.write(block)
     with pytest.raises(BadLabels, match="unpacks to more than 67,108,864 bytes"):
-        MsdRoute(tmp_path).claims(FILES, TAXONOMY)
+        MsdRoute(tmp_path).claims(FILES, Known(TAXONOMY))

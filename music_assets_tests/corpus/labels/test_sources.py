@@ -15,26 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from music_assets.corpus.labels.artists import ArtistTable
-from music_assets.corpus.labels.claims import CLAIMS_SCHEMA, RELIABILITY, SONGS_SCHEMA, weighted_majority
+from music_assets.corpus.labels.by_artist import VOTES_NEEDED, VOTES_RELIABILITY, ArtistNames, ArtistVotes
+from music_assets.corpus.labels.claims import CLAIMS_SCHEMA, RELIABILITY, SONGS_SCHEMA, Known, weighted_majority
+from music_assets.corpus.labels.genre_folder import FOLDER_CONFIDENCE, GenreFolder
+from music_assets.corpus.labels.genres_csv import GenresCsv
+from music_assets.corpus.labels.lakh_map import LakhMap
 from music_assets.corpus.labels.songs import fold_title, path_facts
-from music_assets.corpus.labels.sources import (
-    FOLDER_CONFIDENCE,
-    VOTES_NEEDED,
-    VOTES_RELIABILITY,
-    ArtistNames,
-    ArtistVotes,
-    BadLabels,
-    GenreFolder,
-    GenresCsv,
-    LakhMap,
-    claims,
-    label_files,
-)
-from music_assets.corpus.labels.taxonomy import Taxonomy
+from music_assets.corpus.labels.sources import claims, label_files
+from music_assets.corpus.labels.taxonomy import BadLabels, Taxonomy
 from music_assets_tests.permissions import bound_by_permissions
 
 TAXONOMY = Taxonomy.load()
 ARTISTS = ArtistTable.load()
+KNOWN = Known(TAXONOMY, ARTISTS)
 Form = Literal["NFC", "NFD"]
 
 
@@ -66,7 +59,7 @@ def test_a_table_in_a_collection_and_one_beside_it(tmp_path: Path) -> None:
     inner = write_csv(tmp_path, "path,genre,confidence\nCrew/Two.mid,R&B,0.4\n./jazz/Crew/One.mid,Bebop,1\n")
     write_csv(tmp_path, f"genre,md5\nSea shanty,{'C' * 32}\n", folder=".")
     assert GenresCsv(tmp_path).files() == [tmp_path / "genres.csv", inner]
-    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = GenresCsv(tmp_path).claims(FILES, KNOWN)
     assert table.sort("path").rows() == [
         ("lmd/0/x.mid", "sea_shanty", "genres.csv", 1.0),
         ("mine/Crew/Two.mid", "rnb_soul", "genres.csv", 0.4),
@@ -77,14 +70,14 @@ def test_a_table_in_a_collection_and_one_beside_it(tmp_path: Path) -> None:
 
 def test_rows_without_a_file_are_told_and_stop_nothing(tmp_path: Path) -> None:
     file = write_csv(tmp_path, "path,genre\nCrew/Two.mid,rock\nCrew/Three.mid,rock\nCrew/Four.mid,rock\n")
-    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = GenresCsv(tmp_path).claims(FILES, KNOWN)
     assert len(table) == 1
     assert notes == [f"{file}, line 3: there is no file with path mine/Crew/Three.mid. So it is with 2 of 3 rows."]
 
 
 def test_an_empty_confidence_is_a_sure_one_and_zero_claims_nothing(tmp_path: Path) -> None:
     write_csv(tmp_path, "md5,genre,confidence\n" + f"{'a' * 32},rock,\n{'b' * 32},rock,0\n{'c' * 32},rock,0.25\n")
-    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = GenresCsv(tmp_path).claims(FILES, KNOWN)
     assert table.select("path", "confidence").sort("path").rows() == [
         ("lmd/0/x.mid", 0.25),
         ("mine/jazz/Crew/One.mid", 1.0),
@@ -95,17 +88,15 @@ def test_an_empty_confidence_is_a_sure_one_and_zero_claims_nothing(tmp_path: Pat
 def test_empty_rows_do_not_count_but_keep_their_place(tmp_path: Path) -> None:
     text = "path,genre\n\n  \nCrew/Two.mid,rock\n,\n , \n"
     write_csv(tmp_path, text)
-    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).table["path"].to_list() == ["mine/Crew/Two.mid"]
+    assert GenresCsv(tmp_path).claims(FILES, KNOWN).table["path"].to_list() == ["mine/Crew/Two.mid"]
     write_csv(tmp_path, f"{text}Crew/One.mid,\n")
     with pytest.raises(BadLabels, match=r"line 7: '' is no genre name"):
-        GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+        GenresCsv(tmp_path).claims(FILES, KNOWN)
 
 
 def test_spaces_around_values(tmp_path: Path) -> None:
     write_csv(tmp_path, " path , genre, confidence\n  Crew/Two.mid ,  rock , 0.5 \n")
-    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).table.rows() == [
-        ("mine/Crew/Two.mid", "rock", "genres.csv", 0.5)
-    ]
+    assert GenresCsv(tmp_path).claims(FILES, KNOWN).table.rows() == [("mine/Crew/Two.mid", "rock", "genres.csv", 0.5)]
 
 
 @pytest.mark.parametrize("written", get_args(Form))
@@ -114,7 +105,7 @@ def test_spaces_around_values(tmp_path: Path) -> None:
 def test_spellings_of_one_path(path: str, indexed: Form, written: Form, tmp_path: Path) -> None:
     songs = songs_of({unicodedata.normalize(indexed, "Möwe [1]/Café/Señor.mid"): "a" * 32})
     write_csv(tmp_path, f"path,genre\n{unicodedata.normalize(written, path)},rock\n", folder="Möwe [1]")
-    table, notes = GenresCsv(tmp_path).claims(songs, TAXONOMY)
+    table, notes = GenresCsv(tmp_path).claims(songs, KNOWN)
     assert table["path"].to_list() == songs["path"].to_list()
     assert notes == []
 
@@ -123,17 +114,17 @@ def test_a_contradiction_is_told(tmp_path: Path) -> None:
     rows = "Crew/Two.mid,Soul\nCrew/Two.mid,rock\njazz/Crew/One.mid,jazz\n./Crew/Two.mid,R&B\n"
     file = write_csv(tmp_path, f"path,genre\n{rows}")
     told = f"{file}, line 3: mine/Crew/Two.mid is rock here and rnb_soul in line 2, both with confidence 1; keep one."
-    table, notes = GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = GenresCsv(tmp_path).claims(FILES, KNOWN)
     assert (len(table), notes) == (4, [told])
     write_csv(tmp_path, f"path,genre\n{rows}jazz/Crew/One.mid,blues\n")
-    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).notes == [f"{told} So it is with 2 files."]
+    assert GenresCsv(tmp_path).claims(FILES, KNOWN).notes == [f"{told} So it is with 2 files."]
 
 
 def test_a_surer_row_contradicts_nothing(tmp_path: Path) -> None:
     write_csv(
         tmp_path, "path,genre,confidence\n" + "".join(f"Crew/Two.mid,{row}\n" for row in ("a b,0.5", "c d,0.5", "pop,"))
     )
-    assert GenresCsv(tmp_path).claims(FILES, TAXONOMY).notes == []
+    assert GenresCsv(tmp_path).claims(FILES, KNOWN).notes == []
 
 
 @pytest.mark.parametrize(
@@ -161,14 +152,14 @@ def test_a_surer_row_contradicts_nothing(tmp_path: Path) -> None:
 def test_a_wrong_table_gets_one_sentence(text: str, message: str, tmp_path: Path) -> None:
     file = write_csv(tmp_path, text)
     with pytest.raises(BadLabels) as caught:
-        GenresCsv(tmp_path).claims(FILES, TAXONOMY)
+        GenresCsv(tmp_path).claims(FILES, KNOWN)
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_genre_folders() -> None:
-    table, notes = GenreFolder().claims(FILES, TAXONOMY)
+    table, notes = GenreFolder().claims(FILES, KNOWN)
     assert table.schema == CLAIMS_SCHEMA
     assert table.rows() == [("mine/jazz/Crew/One.mid", "jazz", "folder", FOLDER_CONFIDENCE)]
     assert notes == []
@@ -184,7 +175,7 @@ def test_the_lakh_map(name: str, tmp_path: Path) -> None:
     data = json.dumps(schemes).encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     assert LakhMap(tmp_path).files() == [tmp_path / name]
-    table, notes = LakhMap(tmp_path).claims(FILES, TAXONOMY)
+    table, notes = LakhMap(tmp_path).claims(FILES, KNOWN)
     assert table.sort("source").rows() == [
         ("mine/Crew/Two.mid", "metal", "lakh masd", pytest.approx(RELIABILITY["masd"] / 2)),
         ("mine/Crew/Two.mid", "rnb_soul", "lakh topmagd", pytest.approx(RELIABILITY["topmagd"] / 2)),
@@ -210,7 +201,7 @@ def test_the_lakh_map(name: str, tmp_path: Path) -> None:
 def test_a_wrong_lakh_map_gets_one_sentence(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "midi_genre_map.json").write_bytes(data)
     with pytest.raises(BadLabels, match="is not a genre map: it must be JSON with masd, topmagd, magd") as caught:
-        LakhMap(tmp_path).claims(FILES, TAXONOMY)
+        LakhMap(tmp_path).claims(FILES, KNOWN)
     assert "\n" not in str(caught.value)
 
 
@@ -242,9 +233,9 @@ def test_the_weighted_majority_against_counting(rows: list[tuple[str, str, str, 
     assert len(majority) == len(expected)
 
 
-def test_the_artist_table() -> None:
+def test_the_artist_table(tmp_path: Path) -> None:
     songs = songs_of({f"mine/{artist}/Song.mid": "a" * 32 for artist in ("ABBA", "Abba feat. Nobody", "Nobody")})
-    table, notes = ArtistNames(ARTISTS).claims(songs, TAXONOMY)
+    table, notes = ArtistNames(tmp_path).claims(songs, KNOWN)
     abba = ARTISTS.find("ABBA")
     assert abba is not None
     assert table.sort("path").rows() == [
@@ -261,7 +252,7 @@ def test_a_genre_of_the_artist_table_that_the_user_took_away(tmp_path: Path) -> 
     abba = artists.find("ABBA")
     assert abba is not None
     taxonomy = Taxonomy.model_validate({"minimum_pieces": 1, "not_genres": [abba.genre], "genres": {}})
-    table, _ = ArtistNames(artists).claims(songs, taxonomy)
+    table, _ = ArtistNames(tmp_path).claims(songs, Known(taxonomy, artists))
     assert table.select("path", "genre").rows() == [("mine/Crew/Song.mid", "sea_shanties")]
 
 
@@ -270,24 +261,24 @@ def test_what_is_no_genre_in_the_users_artist_table(genre: str, tmp_path: Path) 
     file = tmp_path / "artists.csv"
     file.write_text(f"spelling,artist,genre\nCrew,,polka\n\nABBA,ABBA,{genre}\n")
     with pytest.raises(BadLabels) as caught:
-        ArtistNames(ArtistTable.load(tmp_path)).claims(FILES, TAXONOMY)
+        ArtistNames(tmp_path).claims(FILES, Known(TAXONOMY, ArtistTable.load(tmp_path)))
     assert str(caught.value) == (f"{file}, line 4: {genre!r} is no genre name; leave the genre empty if it is unknown.")
 
 
-def voted(paths: list[str], electorate: list[tuple[str, str, str, float]]) -> dict[str, tuple[str, float]]:
+def voted(paths: list[str], earlier: list[tuple[str, str, str, float]]) -> dict[str, tuple[str, float]]:
     songs = songs_of(dict.fromkeys(paths, "a" * 32))
-    table, _ = ArtistVotes(claims_on(electorate), ARTISTS).claims(songs, TAXONOMY)
+    table, _ = ArtistVotes().claims(songs, Known(TAXONOMY, ARTISTS, claims_on(earlier)))
     assert table.schema == CLAIMS_SCHEMA
     assert set(table["source"]) <= {"artist votes"}
     assert table["path"].is_unique().all()
     return {path: (genre, confidence) for path, genre, _, confidence in table.iter_rows()}
 
 
-def test_three_other_songs_elect_and_two_do_not() -> None:
+def test_three_other_songs_give_a_claim_and_two_do_not() -> None:
     paths = [f"mine/Some Crew/{title}.mid" for title in ("One", "Two", "Three", "Four")]
-    electorate = [(path, "polka", "folder", 0.9) for path in paths[:3]]
-    assert voted(paths, electorate) == {paths[3]: ("polka", pytest.approx(0.9 * VOTES_RELIABILITY))}
-    assert voted(paths, electorate[:2]) == {}
+    earlier = [(path, "polka", "folder", 0.9) for path in paths[:3]]
+    assert voted(paths, earlier) == {paths[3]: ("polka", pytest.approx(0.9 * VOTES_RELIABILITY))}
+    assert voted(paths, earlier[:2]) == {}
 
 
 def test_versions_of_a_song_have_one_vote_and_do_not_vote_on_each_other() -> None:
@@ -304,19 +295,19 @@ def test_a_song_without_title_is_one_by_itself() -> None:
 def test_spellings_vote_together_and_collections_of_many_artists_do_not() -> None:
     spelt = ["mine/ABBA/One.mid", "mine/Abba/Two.mid", "mine/Abba & Nobody/Three.mid", "mine/abba/Four.mid"]
     many = [f"mine/Various Artists/{title}.mid" for title in ("One", "Two", "Three", "Four")]
-    electorate = [(path, "polka", "folder", 0.9) for path in [*spelt[:3], *many]]
-    assert voted([*spelt, *many], electorate).keys() == {spelt[3]}
+    earlier = [(path, "polka", "folder", 0.9) for path in [*spelt[:3], *many]]
+    assert voted([*spelt, *many], earlier).keys() == {spelt[3]}
 
 
 def test_a_vote_is_worth_its_confidence() -> None:
     paths = [f"mine/Some Crew/{number} song.mid" for number in range(6)]
-    electorate = [(path, "rock", "lakh magd", 0.2) for path in paths[:3]]
-    electorate += [(path, "polka", "folder", 0.9) for path in paths[3:5]]
-    genre, confidence = voted(paths, electorate)[paths[5]]
+    earlier = [(path, "rock", "lakh magd", 0.2) for path in paths[:3]]
+    earlier += [(path, "polka", "folder", 0.9) for path in paths[3:5]]
+    genre, confidence = voted(paths, earlier)[paths[5]]
     assert (genre, confidence) == ("polka", pytest.approx(VOTES_RELIABILITY * 1.8 / 5))
 
 
-electorates = st.lists(
+claims_on_songs = st.lists(
     st.tuples(
         st.sampled_from(["Band", "Other Band"]),
         st.sampled_from(["One", "Two", "Three", "Four", "Five", "Five.1"]),
@@ -328,14 +319,14 @@ electorates = st.lists(
 )
 
 
-@given(electorates)
+@given(claims_on_songs)
 def test_votes_against_counting(rows: list[tuple[str, str, str, str, float]]) -> None:
-    electorate = sorted({(f"mine/{row[0]}/{row[1]}.mid", row[2], row[3], row[4]) for row in rows})
+    earlier = sorted({(f"mine/{row[0]}/{row[1]}.mid", row[2], row[3], row[4]) for row in rows})
     paths = [f"mine/{artist}/{title}.mid" for artist in ("Band", "Other Band") for title in ("One", "Five", "Five.1")]
-    paths = sorted({*paths, *(path for path, *_ in electorate)})
+    paths = sorted({*paths, *(path for path, *_ in earlier)})
     song = {path: path.removesuffix(".mid").removesuffix(".1") for path in paths}
     said: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    for path, genre, _, confidence in electorate:
+    for path, genre, _, confidence in earlier:
         said[song[path]].append((genre, confidence))
     votes = {}
     for name, claimed in said.items():
@@ -350,7 +341,7 @@ def test_votes_against_counting(rows: list[tuple[str, str, str, str, float]]) ->
             worth = {genre: sum(worth for other, worth in others if other == genre) for genre, _ in others}
             genre = min(worth, key=lambda genre: (-worth[genre], genre))
             expected[path] = (genre, pytest.approx(VOTES_RELIABILITY * worth[genre] / len(others)))
-    assert voted(paths, electorate) == expected
+    assert voted(paths, earlier) == expected
 
 
 def test_all_claims_together(tmp_path: Path) -> None:

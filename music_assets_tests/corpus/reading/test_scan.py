@@ -19,8 +19,9 @@ import pytest
 from music_assets.corpus.reading import scan as scan_module
 from music_assets.corpus.reading.facts import Facts
 from music_assets.corpus.reading.fingerprints import fingerprint
-from music_assets.corpus.reading.scan import FILES_SCHEMA, LOOSE, TRIES, FilesGone, pending, scan, tried_again
+from music_assets.corpus.reading.scan import FILES_SCHEMA, TRIES, FilesGone, pending, scan, tried_again
 from music_assets.corpus.reading.verdicts import READER_VERSION, examine
+from music_assets.corpus.reading.walk import LOOSE
 from music_assets.foundation.locks import Busy, exclusive
 from music_assets.foundation.midi.reading import load_score
 from music_assets_tests.midi_files import make_tune, write_tune
