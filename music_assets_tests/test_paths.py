@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 from music_assets.paths import DataPaths, file_name, named_folder
 
@@ -31,7 +32,7 @@ def test_an_empty_variable_is_unset_and_a_tilde_is_a_home(tmp_path: Path, monkey
     monkeypatch.setenv("DAGSTER_HOME", "")
     assert named_folder("DAGSTER_HOME", ".") == tmp_path
     monkeypatch.setenv("MUSIC_ASSETS_DATA", "~nobody-at-all/music")
-    with pytest.raises(ValueError, match="MUSIC_ASSETS_DATA is ~nobody-at-all/music, but nobody has that home"):
+    with pytest.raises(MusicAssetsError, match="MUSIC_ASSETS_DATA is ~nobody-at-all/music, but nobody has that home"):
         DataPaths.from_environment()
 
 

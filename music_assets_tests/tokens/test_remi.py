@@ -12,6 +12,7 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 from music_assets.foundation.midi.reading import load_score, read_score
 from music_assets.foundation.midi.writing import midi_bytes, write_midi
 from music_assets.tokens import remi
+from music_assets.tokens.remi import TooLong
 from music_assets.tokens.vocabulary import VELOCITIES, Vocabulary
 from music_assets_tests.midi_files import STYLES, make_tune, write_tune
 from music_assets_tests.tokens.scores import corpus_scores, miditok_ids, miditok_remi, plausible_ids, scores
@@ -118,7 +119,7 @@ def test_no_notes_give_no_ids() -> None:
 
 
 def test_a_piece_that_is_too_long_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"1 notes in 1,000,001 bars .* the limit is 1,000,000"):
+    with pytest.raises(TooLong, match=r"1 notes in 1,000,001 bars .* the limit is 1,000,000"):
         remi.encode(score_of((48_000_000, 12, 60, 64)))
 
 

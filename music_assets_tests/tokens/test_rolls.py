@@ -11,6 +11,7 @@ from symusic.core import NoteTick, ScoreTick, TrackTick
 
 from music_assets.tokens import remi
 from music_assets.tokens import rolls as pianoroll
+from music_assets.tokens.remi import TooLong
 from music_assets.tokens.rolls import HOLD, KEYS, LOWEST_PITCH, ONSET, SILENCE, Losses
 from music_assets_tests.midi_files import STYLES, make_tune
 from music_assets_tests.tokens.scores import scores
@@ -215,5 +216,5 @@ def test_a_piece_that_is_too_long_is_refused() -> None:
     score = ScoreTick(4)
     score.tracks.append(TrackTick("", 0, False))
     score.tracks[0].notes.append(NoteTick(pianoroll.MAX_STEPS, 1, 60, 90))
-    with pytest.raises(ValueError, match=r"The piece lasts 100,001 16th notes; the limit of a piano roll is 100,000\."):
+    with pytest.raises(TooLong, match=r"The piece lasts 100,001 16th notes; the limit of a piano roll is 100,000\."):
         pianoroll.encode(score)

@@ -6,7 +6,16 @@ import pyarrow as pa
 import pytest
 
 from music_assets.tokens import remi
-from music_assets.tokens.shards import ROWS_SCHEMA, Shard, make_shard, read_shard, stored_hash, write_shard
+from music_assets.tokens.shards import (
+    ROWS_SCHEMA,
+    BadShard,
+    NoShard,
+    Shard,
+    make_shard,
+    read_shard,
+    stored_hash,
+    write_shard,
+)
 from music_assets.tokens.transposition import BadTranspositions, transpose
 from music_assets.tokens.vocabulary import FINGERPRINT, TOKEN_TYPES, Vocabulary, VocabularyMismatch
 from music_assets_tests.midi_files import STYLES, make_tune
@@ -146,10 +155,10 @@ def test_too_few_or_too_many_ids_are_refused_and_the_old_shard_stays(given: rang
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(FileNotFoundError, match="There is no token shard at"):
+    with pytest.raises(NoShard, match="There is no token shard at"):
         read_shard(tmp_path / "x")
     (tmp_path / "x").write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is not a token shard"):
+    with pytest.raises(BadShard, match="is not a token shard"):
         read_shard(tmp_path / "x")
     assert stored_hash(tmp_path / "x") is None
     write(tmp_path / "x", shard())
@@ -157,7 +166,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch) -> None:
         fewer = file.get_batch(0).drop_columns(["dropped"])
     with pa.ipc.new_file(tmp_path / "older", fewer.schema) as writer:
         writer.write_batch(fewer)
-    with pytest.raises(ValueError, match="has the columns of another version: materialise token_shards again"):
+    with pytest.raises(BadShard, match="has the columns of another version: materialise token_shards again"):
         read_shard(tmp_path / "older")
     for module in ("vocabulary", "shards"):
         monkeypatch.setattr(f"music_assets.tokens.{module}.FINGERPRINT", "another")

@@ -10,6 +10,7 @@ from music_assets.tokens.vocabulary import (
     FINGERPRINT,
     MEANINGS,
     TOKEN_TYPES,
+    BadVocabulary,
     Controls,
     UnknownControl,
     UnknownGenre,
@@ -58,7 +59,7 @@ def test_a_new_genre_changes_no_id_and_no_fingerprint() -> None:
 def test_genres_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UnknownGenre, match="'ska' is not in the vocabulary; it has jazz"):
         Vocabulary(("jazz",)).genre_id("ska")
-    with pytest.raises(ValueError, match="65 genres do not fit the 64 genre slots"):
+    with pytest.raises(BadVocabulary, match="65 genres do not fit the 64 genre slots"):
         Vocabulary(tuple(map(str, range(65))))
     with pytest.raises(ValueError, match="named twice"):
         Vocabulary(("jazz", "jazz"))
@@ -108,7 +109,7 @@ def test_json_keeps_genres_and_refuses_another_layout() -> None:
 
 
 def test_tokens_import_neither_torch_nor_miditok() -> None:
-    modules = "vocabulary, shards, transposition, remi, grammar, pianoroll, build"
+    modules = "vocabulary, shards, transposition, remi, grammar, rolls, build"
     code = (
         f"import sys; from music_assets.tokens import {modules}; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'miditok', 'sklearn', 'matplotlib')))"
