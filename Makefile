@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help demo ui test crashes clusters lint bench clean
+.PHONY: help demo ui test check crashes clusters lint bench pictures clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -17,6 +17,9 @@ demo: .venv/installed ## the whole graph on the embedded corpus: index, shards, 
 
 ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; Ctrl-C ends them
 	$(BIN)/music-assets ui
+
+check: lint ## lint, and the tests that are quick: under a minute in all
+	$(BIN)/python -m pytest -m 'not slow and not crash and not cluster'
 
 test: .venv/installed ## all tests but those that kill servers or start clusters
 	$(BIN)/python -m pytest
@@ -35,6 +38,9 @@ lint: .venv/installed ## style, types, layers
 
 bench: .venv/installed ## every benchmark, ours beside its baseline
 	$(BIN)/python -m benchmarks
+
+pictures: .venv/installed ## the README's pictures, from the data of a demo; needs Chromium
+	$(BIN)/python docs/pictures.py
 
 clean: ## remove the virtual environment, not your data
 	rm -rf .venv
