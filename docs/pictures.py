@@ -1,0 +1,108 @@
+"""The pictures of README.md and docs/, taken from the running program: ``make pictures``.
+
+Needs Chromium, and a data folder in which ``make demo`` has run (``MUSIC_ASSETS_DATA``, by default ``data/``).
+"""
+
+import io
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from music_assets.checkpoints.runs import read_facts, require_champion
+from music_assets.paths import DataPaths, named_folder
+from music_assets.servers import servers
+from music_assets.training.tracking import tracking_uri
+
+PICTURES = Path(__file__).parent / "pictures"
+MOST_BYTES = 200_000
+ARCHITECTURE, GENRE = "gpt", "chorale"
+# Without these, Chromium looks for the outside world at every start.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+
+
+def main() -> None:
+    """Start both servers, take every picture, and end them."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        sys.exit("Pictures need Chromium: on Debian, apt-get install chromium.")
+    paths = DataPaths.from_environment()
+    run = read_facts(require_champion(paths.checkpoints(ARCHITECTURE))).mlflow_run_id
+    PICTURES.mkdir(exist_ok=True)
+    save("roll", min(paths.samples(ARCHITECTURE, GENRE).glob("*.png")).read_bytes())
+    with (
+        servers(named_folder("DAGSTER_HOME", "."), tracking_uri(paths), free_port(), free_port()) as (addresses, _),
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS) as browser,
+    ):
+        page = browser.new_page(device_scale_factor=1.5)
+        page.set_default_timeout(60_000)
+        graph(page, addresses.dagster)
+        curves(page, f"{addresses.mlflow}/#/experiments/1/runs/{run}")
+        report(page, paths.evaluation(ARCHITECTURE) / "report.html")
+
+
+def graph(page: Page, dagster: str) -> None:
+    """The lineage page with all groups open and nothing beside it."""
+    page.set_viewport_size({"width": 1250, "height": 1000})
+    page.goto(f"{dagster}/asset-groups")
+    page.get_by_text("evaluation", exact=True).first.wait_for()
+    page.keyboard.press("Alt+e")  # all groups open
+    page.get_by_text("likelihood", exact=True).first.wait_for()
+    for _ in range(2):  # the navigation and the list of groups
+        page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).first.click()
+        page.wait_for_timeout(500)
+    page.keyboard.press("Alt+o")  # from top to bottom
+    page.wait_for_timeout(500)
+    page.reload()  # and fitted into the window
+    page.get_by_text("likelihood", exact=True).first.wait_for()
+    page.wait_for_timeout(3000)
+    save("graph", page.screenshot())
+
+
+def curves(page: Page, run: str) -> None:
+    """The metrics of a training in MLflow."""
+    page.set_viewport_size({"width": 1250, "height": 800})
+    page.goto(f"{run}/model-metrics")
+    page.get_by_text("valid/bits_per_note", exact=True).first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
+    page.wait_for_timeout(3000)
+    save("curves", page.screenshot())
+
+
+def report(page: Page, file: Path) -> None:
+    """The head of the report."""
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.goto(file.as_uri())
+    page.get_by_text("how good is it?").first.wait_for()
+    page.wait_for_timeout(1000)
+    save("report", page.screenshot())
+
+
+def save(name: str, png: bytes) -> None:
+    """Keep a picture with as many colours as its size allows, 256 at most."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        small = io.BytesIO()
+        picture.quantize(colours, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        if small.tell() < MOST_BYTES:
+            break
+    else:
+        sys.exit(f"{name}.png has {small.tell():,} bytes with 32 colours; take a smaller picture.")
+    (PICTURES / f"{name}.png").write_bytes(small.getvalue())
+    print(f"{PICTURES / name}.png: {small.tell():,} bytes, {picture.width} x {picture.height}, {colours} colours")
+
+
+def free_port() -> int:
+    """A port that no program listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()
