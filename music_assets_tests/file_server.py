@@ -1,7 +1,6 @@
 """A real web server on this machine that gives files, and can be told to do it badly."""
 
 import contextlib
-import hashlib
 import re
 import socket
 import struct
@@ -31,10 +30,6 @@ class Manner:
     """The body comes in chunks, of a length that nobody knows."""
     ranges: bool = True
     """Whether Range is understood."""
-    if_range: bool = True
-    """Whether If-Range is."""
-    tags: tuple[str, ...] = ("ETag", "Last-Modified")
-    """What names the version of the file."""
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +40,6 @@ class Request:
     path: str
     start: int | None
     """First byte of Range."""
-    if_range: str | None
     sent: int = 0
 
 
@@ -68,7 +62,7 @@ class FileServer:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = handler.path.lstrip("/")
         asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        request = Request(path, int(asked[1]) if asked else None, handler.headers.get("If-Range"))
+        request = Request(path, int(asked[1]) if asked else None)
         self.requests.append(request)
         manner = self.manners[path].pop(0) if self.manners[path] else self.manner
         if manner.status is not None or path not in self.files:
@@ -76,22 +70,14 @@ class FileServer:
             return
         body = self.files[path]
         total = len(body) if manner.length is None else manner.length
-        digest = hashlib.md5(body).hexdigest()
-        seconds = int(digest[:2], 16)  # a time for a content
-        tags = {"ETag": f'"{digest}"', "Last-Modified": f"Mon, 01 Jan 2024 00:{seconds // 60:02}:{seconds % 60:02} GMT"}
-        tags = {name: tags[name] for name in manner.tags}
-        start = request.start or 0
-        if request.start is None or not manner.ranges:
-            start, partial = 0, False
-        else:
-            partial = not (manner.if_range and request.if_range) or request.if_range in tags.values()
-            start = start if partial else 0
+        partial = request.start is not None and manner.ranges
+        start = request.start if request.start is not None and partial else 0
         if partial and start >= len(body):
-            self.head(handler, 416, {"Content-Range": f"bytes */{total}", "Content-Length": "0"} | tags)
+            self.head(handler, 416, {"Content-Range": f"bytes */{total}", "Content-Length": "0"})
             return
         length = {"Transfer-Encoding": "chunked"} if manner.chunked else {"Content-Length": str(total - start)}
         place = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if partial else {}
-        self.head(handler, 206 if partial else 200, length | place | tags | manner.headers)
+        self.head(handler, 206 if partial else 200, length | place | manner.headers)
         self.body(handler, request, manner, body[start:])
 
     def head(self, handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str]) -> None:

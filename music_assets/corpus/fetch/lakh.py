@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from music_assets.corpus.fetch.archives import Limits, require_free, unpack, unpack_file, unpacked
-from music_assets.corpus.fetch.download import Damaged, download, file_sha256
+from music_assets.corpus.fetch.archives import require_free, unpack, unpack_file, unpacked
+from music_assets.corpus.fetch.download import Damaged, download
 from music_assets.corpus.reading.walk import SUFFIXES
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import file_sha256
 from music_assets.paths import DataPaths
 
 LICENCE = "CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/"
@@ -47,7 +48,8 @@ class Collection:
     """MIDI files in one archive, which become a folder of the drop folder."""
 
     archive: Remote
-    limits: Limits
+    limit: int
+    """Bytes that it may unpack to."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ COLLECTIONS = {
         Remote(
             "clean_midi.tar.gz", _LMD, 234_283_029, "de1bb64cbc0cf35545a05b5c3e786aa6890cfa144edffc4b827ff41bf8c33dc5"
         ),
-        Limits(members=50_000, bytes=8 << 30),
+        8 << 30,
     ),
     "lmd_full": Collection(
         Remote(
             "lmd_full.tar.gz", _LMD, 1_768_163_879, "6fcfe2ac49ca08f3f214cec86ab138d4fc4dabcd7f27f491a838dae6db45a12b"
         ),
-        Limits(members=500_000, bytes=64 << 30),
+        64 << 30,
     ),
 }
 """By the name of the folder that they become."""
@@ -124,7 +126,7 @@ def fetch_collection(
     if unpacked(target) is None:
         archive, downloaded = _archive(known.archive, paths.downloads, archive, wanted, mirror, report)
         progress = report(f"{archive.name} unpacked, bytes")
-        unpack(archive, target, sha256=wanted, limits=known.limits, suffixes=SUFFIXES, progress=progress)
+        unpack(archive, target, sha256=wanted, limit=known.limit, suffixes=SUFFIXES, progress=progress)
     made = unpacked(target)
     assert made is not None
     return Fetched(name, target, made.bytes, made.sha256, made.files, downloaded)
