@@ -161,8 +161,8 @@ def _losses(
     """What is missing of the file. Raises BadMidi if it is too much."""
     begins, _, dues = chunks.T
     lost = np.where(ended, 0, dues - stops)
-    missing = max(promised - len(chunks), 0)
-    # a track that is missing counts like those that are there
+    # Of a file that is whole but for its header, none is missing; a missing one counts like those that are there.
+    missing = max(promised - len(chunks), 0) if lost.any() or not len(chunks) else 0
     amount = (dues - begins).sum() * (1 + missing / max(len(chunks), 1))
     share = 1 - ((dues - begins - lost).sum() / amount if amount else missing == 0)
     counts = f"The header promises {promised} tracks, and the file has {len(chunks)}."
