@@ -15,10 +15,10 @@ from pathlib import Path
 
 import mido
 import numpy as np
+import polars as pl
 
 from benchmarks.harness import machine, midi_files, options
 from music_assets.corpus.index.build import build_index
-from music_assets.corpus.index.queries import genre_rows
 from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import read_files, scan
 from music_assets.corpus.reading.verdicts import OK
@@ -41,9 +41,11 @@ def main() -> None:
             (folder / f"{number:06d}.mid").write_bytes(damaged)
         began = time.perf_counter()
         scan(paths.raw, paths.files)
-        index = build_index(paths, IndexSettings(minimum_pieces=1, keep_near_duplicates=True))
+        index = build_index(paths, IndexSettings(minimum_pieces=1))
+        files = read_files(paths.files, ["path", "md5", "verdict", "detail", "piece_id"])
+        usable = files.filter(files["verdict"] == OK).unique("piece_id").sort("piece_id")
         shards = build_shards(
-            genre_rows(paths.index, "jazz"),
+            usable.select("piece_id", "path", "md5", group_id="piece_id", split=pl.lit("train")),
             paths.raw,
             lambda transposition: paths.shard("jazz", transposition),
             "jazz",
@@ -51,7 +53,6 @@ def main() -> None:
             workers=os.cpu_count() or 1,
         )
         seconds = time.perf_counter() - began
-        files = read_files(paths.files, ["path", "verdict", "detail"])
         refused = files.filter(files["verdict"] != OK)
         with ProcessPoolExecutor() as pool:
             readable = list(pool.map(mido_reads, (paths.raw / path for path in refused["path"]), chunksize=50))
