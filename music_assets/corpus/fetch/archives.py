@@ -3,7 +3,6 @@
 import errno
 import gzip
 import json
-import lzma
 import shutil
 import tarfile
 import zipfile
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from music_assets.foundation.publishing import publish
 LIMIT = 64 << 20
 """Bytes that an archive of one label file may hold."""
 _STAMP = ".written.json"
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeError)
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeError)
 _UNUSABLE_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
@@ -172,7 +171,11 @@ def _plain_files(
 
 
 def _tar_files(file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes]]]:
-    with tarfile.open(fileobj=file, mode="r|*") as tar:
+    is_gzip = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    # tarfile's own unzipping would not notice that the end is missing
+    stream = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if is_gzip else file
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
         while member := tar.next():
             # tarfile would keep them all
             tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
