@@ -61,6 +61,31 @@ def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
     )
 
 
+BUG = """
+import sys
+from music_assets import cli
+from music_assets.defs import corpus
+
+def planted(*arguments, **options):
+    raise ValueError("operands could not be broadcast together")
+
+corpus.build_index = planted
+sys.argv = ["music-assets", "corpus", "relabel"]
+cli.main()
+"""
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path):
+    environment = os.environ | {"DAGSTER_HOME": str(project(tmp_path)), "MUSIC_ASSETS_DATA": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-c", BUG], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "in planted" in done.stderr
+    assert "midi_index failed" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith("music-assets: ")]
+
+
 def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
     done = music_assets("pipeline", "--architecture", "gtp", folder=project(tmp_path))
     assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru, pianoroll."
