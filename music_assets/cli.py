@@ -12,11 +12,17 @@ from typing import Annotated
 
 import typer
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import Interrupted, interruptible
 from music_assets.paths import DataPaths, named_folder
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
-app = typer.Typer(help="Symbolic music from raw MIDI to an honest report.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Symbolic music from raw MIDI to an honest report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug's traceback is to be pasted into a report
+)
 
 app.add_typer(corpus, name="corpus")
 
@@ -262,22 +268,22 @@ def _project() -> Path:
     """The folder with dagster.yaml: DAGSTER_HOME, or the working directory.
 
     Raises:
-        ValueError: it is neither.
+        MusicAssetsError: it is neither.
     """
     project = named_folder("DAGSTER_HOME", ".")
     if not (project / "dagster.yaml").is_file():
-        raise ValueError(f"{project} has no dagster.yaml: start music-assets from the project's folder.")
+        raise MusicAssetsError(f"{project} has no dagster.yaml: start music-assets from the project's folder.")
     return project
 
 
 def main() -> None:
-    """Run a command; an error that tells the user what to do is shown as its one sentence."""
+    """Run a command. What a user can mend is shown as its one sentence; a bug keeps its traceback."""
     try:
         app()
     except Interrupted as error:
         typer.echo(f"music-assets: {error}", err=True)
         sys.stdout.flush()
         os._exit(error.code)  # all is saved, and what libraries do at exit takes seconds
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except MusicAssetsError as error:
         typer.echo(f"music-assets: {error}", err=True)
         sys.exit(1)

@@ -22,7 +22,9 @@ from music_assets.defs.generation import generated_samples
 from music_assets.defs.model import checkpoint, interrupted_training, last_training, needs_training
 from music_assets.defs.partitions import GENRES, transpositions
 from music_assets.defs.resources import latest
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
+from music_assets.foundation.settings import InvalidSettings
 from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
 from music_assets.paths import DataPaths
 from music_assets.training.config import TrainingConfig
@@ -39,12 +41,12 @@ def run_pipeline(
 
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
-        ValueError: a step failed, in the step's own words, or there is no such architecture or preset, or no samples
-            of it.
+        MusicAssetsError: a step failed by what a user can mend, in the step's own words, or there is no such
+            architecture or preset, or no samples of it.
     """
     network_config(architecture, preset or "tiny")  # refuses what it does not know before any work is done
     if architecture not in TOKEN_ARCHITECTURES:
-        raise ValueError(
+        raise InvalidSettings(
             f"A {architecture} has no samples and no report: choose one of {', '.join(TOKEN_ARCHITECTURES)}, or train "
             f"it by music-assets compare --architectures {architecture}."
         )
@@ -99,7 +101,7 @@ def run_index(*assets: str) -> None:
 
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
-        ValueError: a step failed, in the step's own words.
+        MusicAssetsError: a step failed by what a user can mend, in the step's own words.
     """
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
@@ -118,8 +120,8 @@ def run_comparison(
 
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
-        ValueError: a step failed, in the step's own words, there is no such architecture or preset, or no test piece
-            to compare on.
+        MusicAssetsError: a step failed by what a user can mend, in the step's own words, there is no such
+            architecture or preset, or no test piece to compare on.
     """
     from music_assets.checkpoints.storage import load_checkpoint
     from music_assets.evaluation.architectures import as_json, compare_architectures, markdown, require_comparable
@@ -253,8 +255,8 @@ class _Steps:
         if not result.success:
             run = self.instance.get_run_by_id(result.run_id)
             if run and run.status is dg.DagsterRunStatus.CANCELED:
-                raise KeyboardInterrupt(_why(result))
-            raise ValueError(f"{name} failed: {_why(result)}")
+                raise KeyboardInterrupt(_said(result))
+            raise _failed(name, result)
         print(f"  {time.monotonic() - began:.1f} s, peak memory {memory.peak / 2**30:.2f} GiB", flush=True)
 
 
@@ -284,11 +286,20 @@ class _PeakMemory:
                 return
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        data = event.step_failure_data
-        if data.user_failure_data and data.user_failure_data.description:
-            return data.user_failure_data.description
-        if data.error:
-            return (data.error.cause or data.error).message.strip()
-    return "see the run in the Dagster UI."
+def _failed(name: str, result: dg.ExecuteInProcessResult) -> Exception:
+    """The error of a step that failed: one sentence for what a user can mend; a bug keeps its traceback."""
+    if reason := _said(result):
+        return MusicAssetsError(f"{name} failed: {reason}")
+    errors = [event.step_failure_data.error for event in _failures(result)]
+    said = "\n".join(error.to_string() for error in errors if error)
+    return RuntimeError(f"{name} failed: {said or 'see the run in the Dagster UI.'}")
+
+
+def _said(result: dg.ExecuteInProcessResult) -> str:
+    """The sentence of the step that ended in one; empty if it ended otherwise."""
+    said = [event.step_failure_data.user_failure_data for event in _failures(result)]
+    return next((data.description for data in said if data and data.description), "")
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Sequence[dg.DagsterEvent]:
+    return result.filter_events(lambda event: event.is_step_failure)

@@ -15,9 +15,7 @@ from typing import ParamSpec, TypeVar
 import dagster as dg
 
 from music_assets.corpus.index.build import missing_digest
-from music_assets.corpus.index.database import IndexUnavailable
 from music_assets.corpus.index.queries import index_summary
-from music_assets.corpus.labels.taxonomy import BadLabels
 from music_assets.corpus.reading.scan import pending, tried_again
 from music_assets.defs.corpus import genre_pieces, midi_index, raw_midi, unpublished
 from music_assets.defs.generation import generated_samples
@@ -25,6 +23,7 @@ from music_assets.defs.model import checkpoint, last_training, needs_training
 from music_assets.defs.partitions import architectures, token_architectures, transpositions
 from music_assets.defs.resources import Data, latest
 from music_assets.defs.tokens import token_shards, unfinished
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 
 SETTLE_SECONDS = 10.0
@@ -36,14 +35,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def skip_what_a_user_can_mend(sensor: Callable[P, R]) -> Callable[P, R | dg.SkipReason]:
+def user_errors_as_skips(sensor: Callable[P, R]) -> Callable[P, R | dg.SkipReason]:
     """Say in one sentence why nothing happens, as a run would, and look again at the next tick."""
 
     @functools.wraps(sensor)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R | dg.SkipReason:
         try:
             return sensor(*args, **kwargs)
-        except (BadLabels, IndexUnavailable, OSError) as error:
+        except MusicAssetsError as error:
             return dg.SkipReason(str(error))
 
     return wrapped
@@ -66,7 +65,7 @@ conditions = dg.AutomationConditionSensorDefinition(
 
 
 @dg.sensor(job=ingest, **_often)
-@skip_what_a_user_can_mend
+@user_errors_as_skips
 def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
     """Watches `data/raw` for new, changed and removed MIDI files, and the label files, and has them read once their
     copying has ended.
@@ -90,7 +89,7 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
 
 
 @dg.sensor(target=genre_pieces, **_often)
-@skip_what_a_user_can_mend
+@user_errors_as_skips
 def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
     """Publishes every genre whose pieces in the index differ from those last published, and no other."""
     summary = index_summary(data.paths.index)

@@ -15,10 +15,11 @@ from music_assets.corpus.index.build import build_index
 from music_assets.corpus.index.queries import IndexSummary, label_audit, publish_genre, songs_in_two_splits
 from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import scan
-from music_assets.defs.failures import AssetConfig, clear_failures
+from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.metadata import bars, log_progress, table
 from music_assets.defs.partitions import GENRES, genres
 from music_assets.defs.resources import Data, Materialization, available_cores, latest
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.settings import Settings
 
 
@@ -40,7 +41,7 @@ class LakhConfig(AssetConfig):
 
 
 @dg.asset(group_name="corpus", kinds={"midi"}, pool="downloads")
-@clear_failures
+@user_errors_as_failures
 def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Data) -> dg.MaterializeResult:
     """The Lakh MIDI Dataset in `data/raw`, and genre labels for it in `data/labels`: on demand, never by itself.
 
@@ -63,10 +64,10 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
     for name in config.labels:
         try:
             labels.append(fetch_label(name, data.paths, mirror=config.mirror, report=report))
-        except ValueError as error:
+        except MusicAssetsError as error:
             failures.append(str(error))
     if failures:
-        raise ValueError(
+        raise MusicAssetsError(
             f"{config.collection} is in place, but not every label file: {' '.join(failures)} "
             "To do without one, leave it out of labels in lakh_archive's configuration."
         )
@@ -97,7 +98,7 @@ class ScanConfig(AssetConfig, Settings):
 
 
 @dg.asset(group_name="corpus", kinds={"midi", "parquet"}, deps=[lakh_archive], pool="index")
-@clear_failures
+@user_errors_as_failures
 def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) -> dg.MaterializeResult:
     """Every MIDI file under `data/raw`: one row a file, with its musical facts or the reason why it is of no use.
 
@@ -122,7 +123,7 @@ def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) 
             f"There is no MIDI file under {paths.raw}: drop a folder of .mid files there, materialise lakh_archive, "
             "or run `make demo`."
         )
-        raise ValueError(" ".join([none, *summary.warnings]))
+        raise MusicAssetsError(" ".join([none, *summary.warnings]))
     context.log.info(f"{summary.seen:,} files, {summary.read:,} read, {summary.removed:,} gone")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.digest),
@@ -175,7 +176,7 @@ MAXIMUM_LEAK = 0.005
         ),
     ],
 )
-@clear_failures
+@user_errors_as_failures
 def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Data) -> dg.MaterializeResult:
     """The corpus as a DuckDB file that you can query with SQL: pieces, musical facts, genre labels with source and
     confidence, near-duplicates, song groups, and the split into train, valid and test.
@@ -186,7 +187,7 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
     paths = data.paths
     summary = build_index(paths, IndexSettings.model_validate(config.model_dump()))
     if not summary.enough:
-        raise ValueError(_why_no_genre(summary))
+        raise MusicAssetsError(_why_no_genre(summary))
     context.instance.add_dynamic_partitions(GENRES, summary.enough)
     too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
     context.log.info(
@@ -271,7 +272,7 @@ def unpublished(instance: dg.DagsterInstance, summary: IndexSummary) -> Iterator
 
 
 @dg.asset(group_name="corpus", kinds={"parquet"}, partitions_def=genres, deps=[midi_index])
-@clear_failures
+@user_errors_as_failures
 def genre_pieces(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
     """One genre's part of the index as a Parquet file, which every later step reads instead of the database.
 

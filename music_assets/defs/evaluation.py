@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_champion
-from music_assets.defs.failures import AssetConfig, clear_failures
+from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.metadata import table
 from music_assets.defs.model import checkpoint
@@ -17,6 +17,7 @@ from music_assets.defs.resources import Data, Links
 from music_assets.defs.tokens import token_shards
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.results import NotMeasurable, save_why_not
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class EvaluationSettings(AssetConfig, EvaluationConfig):
     automation_condition=after_the_model,
     pool="gpu",
 )
-@clear_failures
+@user_errors_as_failures
 def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
     """What the champion pays for the test pieces, in bits per note: by genre, by what the bits are spent on, and
     beside an n-gram that was trained on the same pieces (on a random part of them, where they are very many).
@@ -107,7 +108,7 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
-@clear_failures
+@user_errors_as_failures
 def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
     """Musical features of the samples against real test pieces, over excerpts of equal bars: Jensen-Shannon or
     Wasserstein distances with intervals, beside the distance that real pieces have among themselves.
@@ -155,7 +156,7 @@ def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
-@clear_failures
+@user_errors_as_failures
 def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
     """Does it copy? The longest melodic run that each sample shares with a training piece, in any key and at any
     tempo, against the same for real test pieces, which nobody copied.
@@ -194,7 +195,7 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, d
     # The likelihood of a new checkpoint comes before its samples: alone it makes no report.
     automation_condition=_after(token_shards, likelihood, label="after the samples"),
 )
-@clear_failures
+@user_errors_as_failures
 def consistency_report(
     context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data, links: Links
 ) -> dg.MaterializeResult:
@@ -336,7 +337,7 @@ def _sample_batches(data: Data, facts: CheckpointFacts):
 
     batches = [read_samples(data.paths.samples(facts.architecture, genre)) for genre in facts.genres]
     if stale := [batch.genre for batch in batches if batch.run != facts.run]:
-        raise ValueError(
+        raise MusicAssetsError(
             f"The samples of {', '.join(stale)} are of another checkpoint than the champion {facts.run}: "
             f"materialise generated_samples for them first."
         )

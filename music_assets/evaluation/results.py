@@ -10,16 +10,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 
 T = TypeVar("T")
 
 
-class BadResult(ValueError):
-    """A file that does not hold the result it should."""
+class BadResult(MusicAssetsError):
+    """A result that is missing, or a file that does not hold the one it should."""
 
 
-class NotMeasurable(ValueError):
+class NotMeasurable(MusicAssetsError):
     """The pieces or samples do not allow a measure; the message says what they lack."""
 
 
@@ -42,11 +43,10 @@ def load_result(path: Path, run: str, kind: type[T]) -> T:
 
     Raises:
         NotMeasurable: what :func:`save_why_not` wrote.
-        FileNotFoundError: it was not written yet.
-        BadResult: the file is damaged, of another version, or of another checkpoint than ``run``.
+        BadResult: it was not written yet, is damaged, of another version, or of another checkpoint than ``run``.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no {path.stem} result at {path}: materialise {path.stem} first.")
+        raise BadResult(f"There is no {path.stem} result at {path}: materialise {path.stem} first.")
     try:
         stored = json.loads(path.read_text("utf-8"))
         found, why_not = stored["run"], stored.get("why_not")
