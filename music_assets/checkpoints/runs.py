@@ -3,7 +3,6 @@
 ``<architecture>/<run>/best`` and ``latest`` are checkpoints; ``<architecture>/champion.json`` names one.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from music_assets.foundation import locks
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish, restore
 from music_assets.tokens.shards import Shard
@@ -186,13 +186,8 @@ def locked(run: Path, touch: bool = True) -> Iterator[None]:
         RunLocked: another process holds it.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunLocked(
-                f"Another process is training in {run}: wait for it to end, or stop it, then start again."
-            ) from None
+    busy = RunLocked(f"Another process is training in {run}: wait for it to end, or stop it, then start again.")
+    with locks.locked(run / "lock", busy, create=True):
         if touch:
             (run / "lock").touch()
         yield

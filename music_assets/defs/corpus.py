@@ -12,7 +12,13 @@ from pydantic import Field
 
 from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
 from music_assets.corpus.index.build import build_index
-from music_assets.corpus.index.queries import IndexSummary, label_audit, publish_genre, songs_in_two_splits
+from music_assets.corpus.index.queries import (
+    IndexSummary,
+    label_audit,
+    publish_genre,
+    songs_in_two_splits,
+    verdict_counts,
+)
 from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import scan
 from music_assets.defs.failures import AssetConfig, user_errors_as_failures
@@ -187,7 +193,7 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
     paths = data.paths
     summary = build_index(paths, IndexSettings.model_validate(config.model_dump()))
     if not summary.enough:
-        raise MusicAssetsError(_why_no_genre(summary))
+        raise MusicAssetsError(_why_no_genre(paths.index, summary))
     context.instance.add_dynamic_partitions(GENRES, summary.enough)
     too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
     context.log.info(
@@ -250,7 +256,13 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
     )
 
 
-def _why_no_genre(summary: IndexSummary) -> str:
+def _why_no_genre(index: Path, summary: IndexSummary) -> str:
+    if not summary.pieces:
+        verdicts = ", ".join(f"{row['verdict']}: {row['files']}" for row in verdict_counts(index))
+        return (
+            f"None of the {summary.files} files can be used ({verdicts}): `music-assets corpus why <file>` tells "
+            "what is wrong with one."
+        )
     if not summary.genres:
         return (
             f"None of the {summary.pieces} pieces has a genre: sort them into <collection>/<genre>/<artist>/ folders, "

@@ -188,6 +188,13 @@ def test_no_label_at_all(graph: Graph):
     assert failure(graph.run("raw_midi", "midi_index")).startswith("None of the 1 pieces has a genre: sort them into")
 
 
+def test_no_usable_file(graph: Graph):
+    (graph.paths.raw / "lakh").mkdir(parents=True)
+    (graph.paths.raw / "lakh" / "page.mid").write_bytes(b"<html>")
+    sentence = failure(graph.run("raw_midi", "midi_index"))
+    assert sentence.startswith("None of the 1 files can be used (not MIDI: 1): `music-assets corpus why <file>` tells")
+
+
 def test_a_genre_below_the_minimum(graph: Graph):
     write_corpus(graph.paths.raw, {"reel": 2})
     sentence = failure(graph.run("raw_midi", "midi_index"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections import Counter
@@ -37,6 +38,10 @@ BOOKS = {
 }
 """Folder in music21's corpus -> title of the tune book."""
 
+TRIES = 3
+"""Calls that try a piece whose converter dies, before it is left out for good."""
+
+_logger = logging.getLogger(__name__)
 _LAYOUT = 1  # raise it when other files would be written
 _STAMP = ".written.json"
 _TICKS = 480
@@ -73,18 +78,21 @@ def write_embedded_corpus(
     """Write ``<raw>/music21/<genre>/<book or composer>/.../<title>.mid`` and return the pieces a genre.
 
     Pieces with the same notes are written once, pieces with fewer than ``MINIMUM_NOTES`` notes not at all.
-    Nothing is done where the folder is complete for the installed music21; it appears only when it is.
-    ``progress`` is called with (pieces converted, pieces). Raises MusicAssetsError where music21 is not installed.
+    Nothing is done where the folder is complete for the installed music21. Pieces whose converter dies or hangs are
+    logged, and tried again by the next call, ``TRIES`` times in all. ``progress`` is called with (pieces converted,
+    pieces). Raises MusicAssetsError where music21 is not installed.
     """
     spec = find_spec("music21")
     if spec is None or not spec.submodule_search_locations:
         raise MusicAssetsError("The embedded corpus needs the music21 package: pip install 'music-assets[demo]'.")
     target = raw / COLLECTION
-    origin = {"music21": version("music21"), "layout": _LAYOUT}
+    origin, tries = {"music21": version("music21"), "layout": _LAYOUT}, 0
     with contextlib.suppress(FileNotFoundError):
         stamp = json.loads((target / _STAMP).read_text("utf-8"))
         if {name: stamp[name] for name in origin} == origin:
-            return stamp["pieces"]
+            if not stamp.get("failed") or stamp["tries"] >= TRIES:
+                return stamp["pieces"]
+            tries = stamp["tries"]
     library = Path(spec.submodule_search_locations[0], "corpus")
     sources = [*_chorales(library), *_tunes(library)]
     pieces = {}
@@ -93,9 +101,15 @@ def write_embedded_corpus(
     for done, (source, piece) in enumerate(bar, start=1):
         pieces[source] = piece
         progress(done, len(sources))
+    failed = {source.title: piece.detail for source, piece in pieces.items() if isinstance(piece, WorkerFailure)}
+    if failed:
+        again = "they are tried again the next time" if tries + 1 < TRIES else "they are left out for good"
+        names = ", ".join(f"{title} ({why.removesuffix('.')})" for title, why in failed.items())
+        _logger.warning("%s of the embedded corpus could not be converted, and %s: %s.", len(failed), again, names)
     with publish(target) as folder:
         counts = _write(folder, [(source, pieces[source]) for source in sources])
-        (folder / _STAMP).write_text(json.dumps(origin | {"pieces": counts}), "utf-8")
+        stamp = origin | {"pieces": counts, "failed": [*failed], "tries": tries + 1}
+        (folder / _STAMP).write_text(json.dumps(stamp), "utf-8")
     return counts
 
 

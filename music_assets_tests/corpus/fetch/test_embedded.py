@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import os
+import re
+import signal
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from music_assets.corpus.reading.facts import facts
 from music_assets.foundation.errors import MusicAssetsError
 
 LIBRARY = importlib.util.find_spec("music21")
+CONVERT = embedded._convert
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="music21 is not installed")
 
 
@@ -57,6 +62,34 @@ def test_a_corpus_of_another_version_is_written_again(small: None, tmp_path: Pat
     stamp.parent.mkdir()
     stamp.write_text(json.dumps({"music21": "0", "layout": 0, "pieces": {}}))
     assert write_embedded_corpus(tmp_path, workers=1)["reel"] > 0
+
+
+def convert_or_die(source: embedded.Source) -> object:
+    if source.title == "Deadly" and isinstance(source.content, Path):
+        if not source.content.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        source = replace(source, content=source.content.read_text())
+    return CONVERT(source)
+
+
+def test_a_piece_that_kills_its_converter_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tunes, content = embedded._tunes, tmp_path / "tune.abc"
+    deadly = embedded.Source("reel", "A book", "Deadly", content)
+    assert LIBRARY
+    assert LIBRARY.submodule_search_locations
+    harmless = next(iter(tunes(Path(LIBRARY.submodule_search_locations[0], "corpus"))))
+    monkeypatch.setattr(embedded, "_chorales", lambda library: [])
+    monkeypatch.setattr(embedded, "_tunes", lambda library: [harmless, deadly])
+    monkeypatch.setattr(embedded, "_convert", convert_or_die)
+    assert sum(write_embedded_corpus(tmp_path, workers=1).values()) == 1
+    assert re.search(r"1 of the embedded corpus .* tried again the next time: Deadly \(.* code -9\)\.", caplog.text)
+    content.write_text("X:1\nT:Deadly\nR:reel\nM:4/4\nL:1/8\nK:C\n" + "cdef gabc|" * 4)
+    caplog.clear()
+    assert sum(write_embedded_corpus(tmp_path, workers=1).values()) == 2
+    assert (tmp_path / "music21" / "reel" / "A book" / "Deadly.mid").exists()
+    assert caplog.text == ""
 
 
 def test_without_music21_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
