@@ -5,8 +5,9 @@ import tomllib
 import unicodedata
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from music_assets.foundation.errors import MusicAssetsError
 
@@ -103,14 +104,15 @@ class Taxonomy(BaseModel):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             reason = f"{place}: {first['msg']}" if place else first["msg"].removeprefix("Value error, ")
-        except (ValueError, OSError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             reason = " ".join(str(error).split())
         raise BadLabels(
             f"{file} is not a taxonomy ({reason.removesuffix('.')}): mend it, or move it away to use the one that "
             "comes with the package."
         )
 
-    def model_post_init(self, context: object) -> None:
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Self:
         self._not_genres = {fold(name) for name in self.not_genres}
         self._slugs: dict[str, str] = {}
         for slug, genre in self.genres.items():
@@ -125,6 +127,7 @@ class Taxonomy(BaseModel):
         self._without_genre = {fold(label) for label in self.labels_without_genre}
         for label in self._without_genre & self._slugs.keys():
             raise ValueError(f"The label {label!r} cannot both name {self._slugs[label]} and be without genre.")
+        return self
 
     def known(self, name: str) -> str | None:
         """The slug of a genre that the taxonomy knows by this name, or None."""

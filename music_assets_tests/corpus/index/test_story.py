@@ -81,7 +81,9 @@ def test_paths_as_people_type_them(paths: DataPaths, monkeypatch: pytest.MonkeyP
     assert index_path(str(paths.raw / "mine" / "page.mid"), paths.raw) == "mine/page.mid"
     monkeypatch.chdir(paths.root.parent)
     assert index_path("mine/page.mid", paths.raw) == "mine/page.mid"
-    with pytest.raises(MusicAssetsError, match=r"The index has no file mine/pages.mid; .* Did you mean mine/page.mid\?"):
+    with pytest.raises(
+        MusicAssetsError, match=r"The index has no file mine/pages.mid; .* Did you mean mine/page.mid\?"
+    ):
         story(paths, "mine/pages.mid")
 
 
