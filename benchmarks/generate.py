@@ -7,9 +7,8 @@ import torch
 from benchmarks.harness import Result, compare, options, show
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
-from music_assets.models.build import build
-from music_assets.models.config import network_config
 from music_assets.models.network import Network
+from music_assets.models.registry import build, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.precision import choose_device

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from benchmarks.harness import machine
 from benchmarks.pieces import read_pieces
+from music_assets.models.registry import find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.training.compilation import can_compile
 from music_assets.training.config import TrainingConfig
-from music_assets.training.loop import TrainingProgress, train
+from music_assets.training.loop import train
 from music_assets.training.precision import choose_device
+from music_assets.training.progress import TrainingProgress
 
 Curve = list[tuple[int, float]]  # training tokens, bits per note
 
@@ -38,7 +40,7 @@ def main() -> None:
         "tokens": chosen.tokens,
         "validations": chosen.validations,
         "validation_tokens": chosen.validation_tokens,
-        "compile": chosen.architecture == "gpt" and can_compile(choose_device()),
+        "compile": find_architecture(chosen.architecture).worth_compiling and can_compile(choose_device()),
     }
     print(f"{chosen.architecture}, {chosen.tokens:,} tokens, {machine()}\n")
     print("| training | seed | bits per note | against the first | as good as the first after |")

@@ -18,19 +18,20 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Result, machine, show
 from benchmarks.pieces import read_pieces
-from music_assets.models.build import build
-from music_assets.models.config import NetworkConfig, network_config
-from music_assets.models.network import Network
+from music_assets.models.gpt import GPTConfig
+from music_assets.models.network import TokenNetwork
+from music_assets.models.registry import build, find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.batches import Batches
 from music_assets.training.config import TrainingConfig
-from music_assets.training.loop import TrainingProgress, train
-from music_assets.training.memory import kept_memory
-from music_assets.training.optimizer import rate
+from music_assets.training.loop import train
+from music_assets.training.memory import retain_freed_memory
+from music_assets.training.optimizer import learning_rate_schedule
 from music_assets.training.precision import autocast, choose_device
-from music_assets.training.roll_batches import build_batches
-from music_assets.training.validation import validate, validation_set
+from music_assets.training.progress import TrainingProgress
+from music_assets.training.scoring import bits_per_note, token_scores
+from music_assets.training.validation import validation_set
 
 N = TypeVar("N", int, float)
 
@@ -41,7 +42,9 @@ BATCH = TrainingConfig.model_fields["batch_size"].default
 class Plain(nn.Module):
     """A GPT in nanoGPT's manner: learned positions, LayerNorm, GELU, SDPA, tied output layer."""
 
-    def __init__(self, config: NetworkConfig, vocabulary_size: int, inner: int) -> None:
+    match_lengths = ()
+
+    def __init__(self, config: GPTConfig, vocabulary_size: int, inner: int) -> None:
         super().__init__()
         width = config.width
         self.config = config
@@ -56,7 +59,7 @@ class Plain(nn.Module):
                 of_residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if of_residual else 0.02)
 
-    def forward(self, ids: Tensor, continued: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, candidates: Tensor | None = None) -> Tensor:
         """As a Network's; of repeats it knows nothing."""
         x = self.embedding(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))  # [B, T, W]
         for block in self.blocks:
@@ -89,7 +92,7 @@ class PlainBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norms[1](x))))
 
 
-def inner_width(config: NetworkConfig, vocabulary_size: int, weights: int) -> int:
+def inner_width(config: GPTConfig, vocabulary_size: int, weights: int) -> int:
     """Of the plain GPT's feed-forward layers, so that it has about as many weights as another network."""
     one, two = (sum(p.numel() for p in Plain(config, vocabulary_size, inner).parameters()) for inner in (1, 2))
     return 1 + round((weights - one) / (two - one))
@@ -99,7 +102,7 @@ class PlainTraining:
     """AdamW on the same pieces, without control tokens and infills, which cost ours a little."""
 
     def __init__(
-        self, config: NetworkConfig, pieces: list[Shard], peak: float, inner: int, seed: int = 0, compiled: bool = False
+        self, config: GPTConfig, pieces: list[Shard], peak: float, inner: int, seed: int = 0, compiled: bool = False
     ) -> None:
         torch.manual_seed(seed)
         self.vocabulary = Vocabulary(tuple(sorted({shard.genre for shard in pieces})))
@@ -115,8 +118,10 @@ class PlainTraining:
             betas=(0.9, 0.95),
             fused=True,
         )
-        plainly = TrainingConfig(genre_dropout=0, control_share=0, infill_share=0, seed=seed)
-        self.batches = cast(Batches, build_batches(config, plainly, pieces, self.vocabulary))
+        mixing = TrainingConfig().genre_temperature
+        self.batches = Batches(
+            pieces, self.vocabulary, batch_size=BATCH, length=config.context, genre_temperature=mixing, seed=seed
+        )
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
         drawn = self.batches(n)
@@ -128,14 +133,14 @@ class PlainTraining:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.peak * rate(fraction, TrainingConfig())
+            group["lr"] = self.peak * learning_rate_schedule(fraction, TrainingConfig())
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
-def equally_large(config: NetworkConfig, pieces: list[Shard]) -> int:
+def equally_large(config: GPTConfig, pieces: list[Shard]) -> int:
     """The plain GPT's inner width at which it has as many weights as ours."""
     vocabulary = Vocabulary(tuple(sorted({shard.genre for shard in pieces})))
     return inner_width(config, vocabulary.size, build(config, vocabulary.size).parameter_count)
@@ -143,7 +148,7 @@ def equally_large(config: NetworkConfig, pieces: list[Shard]) -> int:
 
 def speed(pieces: list[Shard]) -> list[Result]:
     """Rounds of ours and of plain ones by turns, in one process."""
-    config = network_config("gpt", "tiny")
+    config = GPTConfig.model_validate(find_architecture("gpt").preset("tiny"))
     equal = equally_large(config, pieces)
     plain = {
         "as many weights": PlainTraining(config, pieces, 1e-3, equal),
@@ -195,7 +200,7 @@ def speed(pieces: list[Shard]) -> list[Result]:
 
 def after_minutes(pieces: list[Shard], minutes: float, seeds: list[int], peaks: list[float]) -> None:
     """A table of bits per note of the same held-out pieces; the plain GPT with each of some peak learning rates."""
-    config = network_config("gpt", "tiny")
+    config = GPTConfig.model_validate(find_architecture("gpt").preset("tiny"))
     held_out = validation_set(pieces, 60_000)
     print("| model | seed | training tokens | bits per note |\n|---|---|---|---|")
     for seed in seeds:
@@ -206,17 +211,22 @@ def after_minutes(pieces: list[Shard], minutes: float, seeds: list[int], peaks: 
         for peak in peaks:
             plain = PlainTraining(config, pieces, peak, equally_large(config, pieces), seed)
             steps, seconds = 0, 0.0  # drawing takes it no time
-            with kept_memory():
+            with retain_freed_memory():
                 while seconds < 60 * minutes:
                     ids, targets = plain.draw(steps)
                     began = time.perf_counter()
                     plain.step(ids, targets, seconds / 60 / minutes)
                     seconds += time.perf_counter() - began
                     steps += 1
-            score = validate(cast(Network, plain.network), plain.vocabulary, held_out)
-            assert score is not None
-            tokens = steps * BATCH * config.context
-            print(f"| plain GPT, rate {peak:g} | {seed} | {tokens:,} | {score.bits_per_note:.3f} |", flush=True)
+            scores = [
+                score
+                for genre, documents in held_out.documents.items()
+                for score in token_scores(cast(TokenNetwork, plain.network), plain.vocabulary, documents, genre)
+            ]
+            bits = bits_per_note([score.nats for score in scores], [score.notes for score in scores])
+            print(
+                f"| plain GPT, rate {peak:g} | {seed} | {steps * BATCH * config.context:,} | {bits:.3f} |", flush=True
+            )
 
 
 def numbers(text: str, kind: type[N]) -> list[N]:

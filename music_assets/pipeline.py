@@ -24,8 +24,7 @@ from music_assets.defs.partitions import GENRES, transpositions
 from music_assets.defs.resources import latest
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
-from music_assets.foundation.settings import InvalidSettings
-from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
+from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
 from music_assets.training.config import TrainingConfig
 
@@ -44,12 +43,9 @@ def run_pipeline(
         MusicAssetsError: a step failed by what a user can mend, in the step's own words, or there is no such
             architecture or preset, or no samples of it.
     """
-    network_config(architecture, preset or "tiny")  # refuses what it does not know before any work is done
-    if architecture not in TOKEN_ARCHITECTURES:
-        raise InvalidSettings(
-            f"A {architecture} has no samples and no report: choose one of {', '.join(TOKEN_ARCHITECTURES)}, or train "
-            f"it by music-assets compare --architectures {architecture}."
-        )
+    chosen = find_architecture(architecture)
+    chosen.preset(preset or "tiny")  # refuses what it does not know before any work is done
+    chosen.require_sampling()
     given = {name: value for name, value in (("preset", preset), ("minutes", minutes)) if value is not None}
     paths = DataPaths.from_environment()
     report = paths.evaluation(architecture) / "report.html"
@@ -129,7 +125,7 @@ def run_comparison(
     from music_assets.tokens.shards import read_shard
 
     for architecture in architectures:
-        network_config(architecture, preset or "tiny")
+        find_architecture(architecture).preset(preset or "tiny")
     paths = DataPaths.from_environment()
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)

@@ -17,6 +17,7 @@ from music_assets.foundation import locks
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish, restore
 from music_assets.tokens.shards import Shard
+from music_assets.tokens.vocabulary import FINGERPRINT
 
 _UNFINISHED = "unfinished"
 
@@ -66,6 +67,7 @@ class CheckpointFacts(BaseModel):
 
     architecture: str
     run: str
+    vocabulary: str = Field(description="Fingerprint of the vocabulary: what its ids and controls mean")
     step: int
     tokens: int = Field(description="Seen in training; of a pianoroll, steps of rolls")
     minutes: float
@@ -84,15 +86,25 @@ class CheckpointFacts(BaseModel):
     mlflow_run_id: str | None = None
 
 
+class _Version(BaseModel):
+    vocabulary: str | None = None
+
+
 def read_facts(checkpoint: Path) -> CheckpointFacts:
     """What a checkpoint says about itself.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: it is missing or damaged, or an earlier version trained it, whose ids or controls differ.
     """
     path = restore(checkpoint) / "training.json"
     try:
-        return CheckpointFacts.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        if _Version.model_validate_json(text).vocabulary != FINGERPRINT:
+            raise CheckpointError(
+                f"The checkpoint at {checkpoint} was trained by an earlier version of music_assets, or one with other "
+                "token ids or controls: train again, or use the version that trained it."
+            )
+        return CheckpointFacts.model_validate_json(text)
     except FileNotFoundError:
         raise CheckpointError(
             f"No checkpoint at {checkpoint}: {path.name} is missing; train one or name another folder."

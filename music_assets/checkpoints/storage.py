@@ -12,9 +12,9 @@ from torch import Tensor
 
 from music_assets.checkpoints.runs import CheckpointError, CheckpointFacts, read_facts
 from music_assets.foundation.publishing import publish, restore
-from music_assets.models.build import AnyNetwork, build
-from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
-from music_assets.models.network import Network
+from music_assets.foundation.settings import InvalidSettings
+from music_assets.models.network import Network, TokenNetwork
+from music_assets.models.registry import ARCHITECTURES, build, read_config
 from music_assets.tokens.vocabulary import FINGERPRINT, Vocabulary, VocabularyMismatch
 
 
@@ -23,22 +23,23 @@ class Checkpoint:
     """A trained network, ready for use."""
 
     folder: Path
-    network: AnyNetwork
+    network: Network
     vocabulary: Vocabulary
     facts: CheckpointFacts
 
     @property
-    def token_network(self) -> Network:
+    def token_network(self) -> TokenNetwork:
         """The network, for what is made of tokens.
 
         Raises:
             CheckpointError: it is one over piano rolls.
         """
-        if isinstance(self.network, Network):
+        if isinstance(self.network, TokenNetwork):
             return self.network
+        choices = ", ".join(one.name for one in ARCHITECTURES.values() if one.reads == "tokens")
         raise CheckpointError(
             f"The checkpoint at {self.folder} is a {self.facts.architecture}, which has no tokens: take one of "
-            f"{', '.join(TOKEN_ARCHITECTURES)}."
+            f"{choices}."
         )
 
 
@@ -52,7 +53,7 @@ class TrainerState:
 
 def save_checkpoint(
     folder: Path,
-    network: AnyNetwork,
+    network: Network,
     vocabulary: Vocabulary,
     facts: CheckpointFacts,
     trainer: TrainerState | None = None,
@@ -76,27 +77,33 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
     """The network of a checkpoint, in evaluation mode on ``device``.
 
     Raises:
-        CheckpointError: a file is missing or damaged.
-        VocabularyMismatch: the checkpoint was trained on another vocabulary.
+        CheckpointError: a file is missing or damaged, or an earlier version trained it.
+        VocabularyMismatch: its vocabulary is another one.
     """
     facts = read_facts(folder)
     vocabulary = _vocabulary(folder / "vocabulary.json")
     try:
-        network = build(read_config((folder / "config.json").read_bytes()), vocabulary.size)
+        config = read_config((folder / "config.json").read_bytes())
         weights = load_file(folder / "model.safetensors")
-        if network.tied:
-            weights["head.weight"] = weights["embedding.weight"]
-        network.load_state_dict(weights)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"The checkpoint at {folder} lacks a file ({error}): train again or name another folder."
         ) from None
-    except (SafetensorError, ValidationError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"The checkpoint at {folder} is damaged ({reason}): train again or name another folder."
-        ) from None
+    except (SafetensorError, ValidationError, InvalidSettings) as error:
+        raise _damaged(folder, error) from None
+    network = build(config, vocabulary.size)
+    if network.tied and "embedding.weight" in weights:
+        weights["head.weight"] = weights["embedding.weight"]
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:  # what torch raises for weights that do not fit
+        raise _damaged(folder, error) from None
     return Checkpoint(folder, network.to(device).eval(), vocabulary, facts)
+
+
+def _damaged(folder: Path, error: Exception) -> CheckpointError:
+    reason = str(error).splitlines()[0]
+    return CheckpointError(f"The checkpoint at {folder} is damaged ({reason}): train again or name another folder.")
 
 
 def load_trainer_state(folder: Path) -> TrainerState | None:

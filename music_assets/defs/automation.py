@@ -20,10 +20,11 @@ from music_assets.corpus.reading.scan import pending, tried_again
 from music_assets.defs.corpus import genre_pieces, midi_index, raw_midi, unpublished
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.model import checkpoint, last_training, needs_training
-from music_assets.defs.partitions import architectures, token_architectures, transpositions
+from music_assets.defs.partitions import architectures, transpositions
 from music_assets.defs.resources import Data, latest
 from music_assets.defs.tokens import token_shards, unfinished
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths
 
 SETTLE_SECONDS = 10.0
@@ -150,7 +151,7 @@ def retrainings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRe
 def new_checkpoint(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Samples every genre that a new champion was trained on; a genre it has not seen waits for the next training."""
     requests = []
-    for architecture in token_architectures.get_partition_keys():
+    for architecture in (name for name, one in ARCHITECTURES.items() if one.can_be_sampled):
         trained = latest(context.instance, checkpoint.key, architecture)
         if trained is None:
             continue

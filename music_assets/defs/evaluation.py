@@ -12,12 +12,13 @@ from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.metadata import table
 from music_assets.defs.model import checkpoint
-from music_assets.defs.partitions import token_architectures
+from music_assets.defs.partitions import architectures, sampled_architectures
 from music_assets.defs.resources import Data, Links
 from music_assets.defs.tokens import token_shards
 from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.results import NotMeasurable, save_why_not
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.models.registry import find_architecture
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 
 T = TypeVar("T")
@@ -44,8 +45,8 @@ class EvaluationSettings(AssetConfig, EvaluationConfig):
 @dg.asset(
     group_name="evaluation",
     kinds={"torch", "json"},
-    partitions_def=token_architectures,
-    deps=[checkpoint, _shards],
+    partitions_def=architectures,
+    deps=[dg.AssetDep(checkpoint, partition_mapping=sampled_architectures), _shards],
     automation_condition=after_the_model,
     pool="gpu",
 )
@@ -104,7 +105,7 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
-    partitions_def=token_architectures,
+    partitions_def=architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
@@ -152,7 +153,7 @@ def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings,
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
-    partitions_def=token_architectures,
+    partitions_def=architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
@@ -190,7 +191,7 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, d
 @dg.asset(
     group_name="evaluation",
     kinds={"scikitlearn", "html"},
-    partitions_def=token_architectures,
+    partitions_def=architectures,
     deps=[generated_samples, _shards, likelihood, feature_stats, copy_report],
     # The likelihood of a new checkpoint comes before its samples: alone it makes no report.
     automation_condition=_after(token_shards, likelihood, label="after the samples"),
@@ -324,6 +325,7 @@ def _caveats(data: Data, facts: CheckpointFacts, ngram_share: float) -> list[str
 
 
 def _champion(data: Data, architecture: str) -> tuple[Path, CheckpointFacts]:
+    find_architecture(architecture).require_sampling()
     folder = require_champion(data.paths.checkpoints(architecture))
     return folder, read_facts(folder)
 

@@ -12,7 +12,7 @@ from music_assets.defs.partitions import genre_by_architecture
 from music_assets.defs.resources import Data, Links, available_cores
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.generation.config import SamplingConfig
-from music_assets.models.config import TOKEN_ARCHITECTURES
+from music_assets.models.registry import find_architecture
 
 
 class SamplesConfig(AssetConfig, SamplingConfig):
@@ -23,8 +23,7 @@ class SamplesConfig(AssetConfig, SamplingConfig):
     group_name="generation",
     kinds={"midi", "audio"},
     partitions_def=genre_by_architecture,
-    # Dagster maps a key to the keys of one dimension only where these are the same, and not all architectures are here.
-    deps=[dg.AssetDep(checkpoint, partition_mapping=dg.SpecificPartitionsPartitionMapping(list(TOKEN_ARCHITECTURES)))],
+    deps=[checkpoint],
     pool="gpu",
     check_specs=[
         dg.AssetCheckSpec("no_empty_sample", asset="generated_samples", description="Every sample has notes.")
@@ -46,6 +45,7 @@ def generated_samples(
     from music_assets.training.tracking import Tracking
 
     architecture, genre = context.partition_key.split("|")
+    find_architecture(architecture).require_sampling()
     paths = data.paths
     champion = load_checkpoint(require_champion(paths.checkpoints(architecture)), choose_device())
     facts = champion.facts

@@ -29,7 +29,7 @@ from music_assets.defs.partitions import GENRES, architectures
 from music_assets.defs.resources import Data, Links, latest
 from music_assets.defs.tokens import token_shards
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.config import TOKEN_ARCHITECTURES, read_config
+from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths
 from music_assets.tokens.shards import Shard, read_shard, stored_hash
 from music_assets.tokens.transposition import TRANSPOSITIONS
@@ -37,8 +37,8 @@ from music_assets.tokens.vocabulary import BadVocabulary, Vocabulary, Vocabulary
 from music_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from music_assets.models.build import AnyNetwork
-    from music_assets.training.loop import TrainingProgress, TrainingResult
+    from music_assets.models.network import Network
+    from music_assets.training.progress import TrainingProgress, TrainingResult
     from music_assets.training.tracking import TrackedRun
 
 LOG_SECONDS = 20
@@ -80,9 +80,10 @@ def checkpoint(
     validation pieces. A `pianoroll` learns from the same pieces as rolls, whose steps are counted as tokens; its bits
     per note are those of the roll, and there are no samples and reports of it.
     """
+    from music_assets.models.registry import read_config
     from music_assets.training.champion import challenge
     from music_assets.training.loop import train
-    from music_assets.training.optimizer import settled
+    from music_assets.training.optimizer import resolve_defaults
     from music_assets.training.precision import choose_device
     from music_assets.training.tracking import Tracking, model_name
 
@@ -102,7 +103,7 @@ def checkpoint(
     }
     logged = time.monotonic()
     with unfinished(folder / run_name), tracking.run(architecture, settings.preset, tags) as tracked:
-        tracked.log_settings(training=settled(settings, architecture).model_dump())
+        tracked.log_settings(training=resolve_defaults(settings, architecture).model_dump())
         tracked.log_environment()
         tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))
         context.log.info(f"MLflow: {links.mlflow_run_url(tracked.experiment_id, tracked.id)}")
@@ -114,8 +115,8 @@ def checkpoint(
                 logged = time.monotonic()
                 context.log.info(progress.line())
 
-        def listen(progress: "TrainingProgress", network: "AnyNetwork") -> None:
-            if settings.samples and architecture in TOKEN_ARCHITECTURES:  # nothing samples piano rolls
+        def on_validation(progress: "TrainingProgress", network: "Network") -> None:
+            if settings.samples and ARCHITECTURES[architecture].can_be_sampled:
                 _log_samples(tracked, progress, network, vocabulary, folder / run_name / "best", settings)
 
         if settings.processes > 1:
@@ -128,7 +129,7 @@ def checkpoint(
             folder / run_name,
             vocabulary=vocabulary,
             report=report,
-            listen=listen,
+            on_validation=on_validation,
             mlflow_run_id=tracked.id,
         )
         network = read_config((result.best / "config.json").read_bytes())
@@ -202,7 +203,7 @@ def _median_speed(points: Sequence[tuple[int, float]], result: "TrainingResult")
 def _log_samples(
     tracked: "TrackedRun",
     progress: "TrainingProgress",
-    network: "AnyNetwork",
+    network: "Network",
     vocabulary: Vocabulary,
     best: Path,
     settings: TrainingConfig,

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from music_assets.models.config import PRESETS, TOKEN_ARCHITECTURES
+from music_assets.models.registry import ARCHITECTURES
 from music_assets.tokens.transposition import TRANSPOSITIONS
 
 # Genres come and go with the user's files: `midi_index` adds one once it has enough pieces. None is ever removed,
@@ -10,8 +10,11 @@ from music_assets.tokens.transposition import TRANSPOSITIONS
 GENRES = "genre"
 genres = dg.DynamicPartitionsDefinition(name=GENRES)
 transpositions = dg.StaticPartitionsDefinition(list(TRANSPOSITIONS))
-architectures = dg.StaticPartitionsDefinition(list(PRESETS))
-token_architectures = dg.StaticPartitionsDefinition(list(TOKEN_ARCHITECTURES))
+architectures = dg.StaticPartitionsDefinition(list(ARCHITECTURES))
+# Of what else there is by architecture: no report follows a network that makes no samples.
+sampled_architectures = dg.StaticPartitionMapping(
+    {name: name for name, one in ARCHITECTURES.items() if one.can_be_sampled}
+)
 
 genre_by_transposition = dg.MultiPartitionsDefinition({"genre": genres, "transposition": transpositions})
-genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": token_architectures, "genre": genres})
+genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectures, "genre": genres})

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,22 +19,11 @@ from music_assets.evaluation.likelihood import (
 )
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.results import NotMeasurable
-from music_assets.models.config import unit
-from music_assets.models.roll_rnn import PianoRoll
-from music_assets.tokens.rolls import ONSET
+from music_assets.models.registry import find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.roll_batches import whole
-from music_assets.training.scoring import bits_per_note, roll_scores, token_nats
-
-N = TypeVar("N")  # a network
-S = TypeVar("S")  # what a piece is given as its score
-
-ROLL_REMARK = (
-    "A piano roll has one instrument, no velocities, 16th notes and 88 keys: its bits per note of the roll do not "
-    "compare with bits per note."
-)
-NO_ROLL_NOTE = "No test piece has a note on the 88 keys of a piano roll: leave pianoroll out of the comparison."
+from music_assets.training.representation import representation
+from music_assets.training.scoring import PieceScore, bits_per_note
 
 
 @dataclass(frozen=True)
@@ -64,8 +52,9 @@ def require_comparable(architectures: Sequence[str], shards: Sequence[Shard]) ->
     documents = [shard.document(row) for shard in shards for row in shard.where("test")]
     if not any(len(document) for document in documents):
         raise NotMeasurable(NO_TEST_NOTE)
-    if "pianoroll" in architectures and not any((whole(document) == ONSET).any() for document in documents):
-        raise NotMeasurable(NO_ROLL_NOTE)
+    for read in map(representation, architectures):
+        if not any(map(read.has_note, documents)):
+            raise NotMeasurable(read.no_note)
 
 
 def compare_architectures(
@@ -99,53 +88,35 @@ def compare_architectures(
 
 
 def _row(checkpoint: Checkpoint, speed: float, held_out: Sequence[Piece], config: EvaluationConfig) -> Row:
-    facts, of_rolls = checkpoint.facts, isinstance(checkpoint.network, PianoRoll)
-    bits, low, high = (_roll_bits if of_rolls else _token_bits)(checkpoint, held_out, config)
+    facts = checkpoint.facts
+    read = representation(facts.architecture)
+    ordered, scores = _scored(checkpoint, held_out)
+    notes = np.array([score.notes for score in scores], dtype=np.float64)
+    if notes.sum() == 0:
+        raise NotMeasurable(read.no_note)
+    nats = [score.nats for score in scores]
+    bits = np.array([of.sum(dtype=np.float64) for of in nats]) / np.log(2)
+    low, high = interval(ordered, bits, notes, config)
+    found = bits_per_note(nats, notes)
     return Row(
         model=facts.architecture,
-        bits_per_note=None if of_rolls else bits,
-        bits_per_roll_note=bits if of_rolls else None,
+        bits_per_note=found if read.comparable else None,
+        bits_per_roll_note=None if read.comparable else found,
         low=low,
         high=high,
-        unit=unit(facts.architecture),
+        unit=find_architecture(facts.architecture).unit,
         tokens_per_second=speed,
         parameters=facts.parameters,
         minutes=facts.minutes,
         tokens=facts.tokens,
-        remark=ROLL_REMARK if of_rolls else "",
+        remark=read.remark,
     )
 
 
-def _token_bits(
-    checkpoint: Checkpoint, held_out: Sequence[Piece], config: EvaluationConfig
-) -> tuple[float, float, float]:
-    """Bits per note and their bounds."""
-    ordered, nats = _scored(token_nats, checkpoint.token_network, checkpoint.vocabulary, held_out)
-    found = likelihood(checkpoint.facts.architecture, "all", ordered, nats, checkpoint.vocabulary, config)
-    return found.bits_per_note, found.low, found.high
-
-
-def _roll_bits(
-    checkpoint: Checkpoint, held_out: Sequence[Piece], config: EvaluationConfig
-) -> tuple[float, float, float]:
-    """Bits per note of the roll and their bounds."""
-    assert isinstance(checkpoint.network, PianoRoll)
-    ordered, scores = _scored(roll_scores, checkpoint.network, checkpoint.vocabulary, held_out)
-    notes = np.array([score.notes for score in scores], dtype=np.float64)
-    if notes.sum() == 0:
-        raise NotMeasurable(NO_ROLL_NOTE)
-    nats = [score.nats for score in scores]
-    bits = np.array([of.sum(dtype=np.float64) for of in nats]) / np.log(2)
-    return bits_per_note(nats, notes), *interval(ordered, bits, notes, config)
-
-
-def _scored(
-    score: Callable[[N, Vocabulary, list[np.ndarray], str | None], list[S]],
-    network: N,
-    vocabulary: Vocabulary,
-    held_out: Sequence[Piece],
-) -> tuple[list[Piece], list[S]]:
+def _scored(checkpoint: Checkpoint, held_out: Sequence[Piece]) -> tuple[list[Piece], list[PieceScore]]:
     """The pieces by genre, each with its score given the genre, if the vocabulary has it."""
+    network, vocabulary = checkpoint.network, checkpoint.vocabulary
+    score = representation(network.config.architecture).scores
     ordered, scores = [], []
     for genre in sorted({piece.genre for piece in held_out}):
         pieces = [piece for piece in held_out if piece.genre == genre]

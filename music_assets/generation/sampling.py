@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from music_assets.generation.config import SamplingConfig
-from music_assets.models.network import Network, State
+from music_assets.models.network import State, TokenNetwork
 from music_assets.tokens.grammar import Array, Grammar
-from music_assets.tokens.repeats import FACTOR, NONE
+from music_assets.tokens.repeats import FACTOR, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
 
 Ending = Literal["eos", "bars", "tokens"]
@@ -59,7 +59,7 @@ def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def sample(
-    network: Network,
+    network: TokenNetwork,
     vocabulary: Vocabulary,
     genre: str | None,
     config: SamplingConfig,
@@ -85,7 +85,7 @@ def sample(
     finished = torch.zeros(config.count, dtype=torch.bool, device=device)
     full = torch.zeros_like(finished)  # ended by the limit of bars
 
-    repeats = Repeats(config.count, config.max_tokens, network.config.orders, device)
+    repeats = Repeats(config.count, config.max_tokens, network.match_lengths, device)
     automaton = grammar.initial_state(config.count)
     logits, state = _prefill(network, prompt)
     length = 0
@@ -109,7 +109,7 @@ def sample(
         else:
             # Out of room: begin again with the prompt and the last part of what was written.
             recent = slice(length - network.config.context // 2, length)
-            found = F.pad(repeats.found[:, recent], (0, 0, prompt.shape[1], 0), value=NONE)
+            found = F.pad(repeats.found[:, recent], (0, 0, prompt.shape[1], 0), value=NO_CANDIDATE)
             logits, state = _prefill(network, torch.cat([prompt, written[:, recent]], dim=1), found)
 
     rows = written[:, :length].cpu().numpy()
@@ -121,39 +121,41 @@ def sample(
 
 
 class Repeats:
-    """The :func:`music_assets.tokens.repeats.continuations` of rows that grow, on their device."""
+    """The :func:`music_assets.tokens.repeats.repeat_candidates` of rows that grow, on their device."""
 
-    def __init__(self, rows: int, capacity: int, orders: Sequence[int], device: torch.device) -> None:
-        self.orders = orders
+    def __init__(self, rows: int, capacity: int, match_lengths: Sequence[int], device: torch.device) -> None:
+        self.match_lengths = match_lengths
         self.length = 0
-        self.found = torch.full((rows, capacity, len(orders)), NONE, device=device)
+        self.found = torch.full((rows, capacity, len(match_lengths)), NO_CANDIDATE, device=device)
         self._ids = torch.zeros((rows, capacity), dtype=torch.long, device=device)
-        self._keys = torch.zeros((len(orders), rows, capacity), dtype=torch.long, device=device)
-        self._factors = torch.tensor([pow(FACTOR, i, 1 << 62) for i in range(max(orders, default=0))], device=device)
+        self._keys = torch.zeros((len(match_lengths), rows, capacity), dtype=torch.long, device=device)
+        self._factors = torch.tensor(
+            [pow(FACTOR, i, 1 << 62) for i in range(max(match_lengths, default=0))], device=device
+        )
 
     def append(self, ids: Tensor) -> None:
         """One id more for each row [B]."""
         self._ids[:, self.length] = ids
         self.length += 1
-        for column, order in enumerate(self.orders):
-            places = self.length - order  # at which as many ids stood before
+        for column, matched in enumerate(self.match_lengths):
+            places = self.length - matched  # at which as many ids stood before
             if places < 0:
                 return
-            key = (self._ids[:, places : self.length] * self._factors[:order]).sum(-1)  # a hash modulo 2**64
+            key = (self._ids[:, places : self.length] * self._factors[:matched]).sum(-1)  # a hash modulo 2**64
             self._keys[column, :, places] = key
             if places:
                 same = self._keys[column, :, :places] == key[:, None]  # [B, places]
                 latest = (same * torch.arange(1, places + 1, device=ids.device)).amax(-1)  # 0 for none
-                following = self._ids.gather(1, (latest[:, None] + order - 1)).squeeze(1)
-                self.found[:, self.length - 1, column] = torch.where(latest > 0, following, NONE)
+                following = self._ids.gather(1, (latest[:, None] + matched - 1)).squeeze(1)
+                self.found[:, self.length - 1, column] = torch.where(latest > 0, following, NO_CANDIDATE)
 
 
-def _prefill(network: Network, ids: Tensor, continued: Tensor | None = None) -> tuple[Tensor, State]:
-    return _step(network, ids, network.initial_state(ids.shape[0], network.config.context), continued)
+def _prefill(network: TokenNetwork, ids: Tensor, candidates: Tensor | None = None) -> tuple[Tensor, State]:
+    return _step(network, ids, network.initial_state(ids.shape[0], network.config.context), candidates)
 
 
-def _step(network: Network, ids: Tensor, state: State, continued: Tensor | None) -> tuple[Tensor, State]:
-    logits, state = network.decode(ids, state, continued)
+def _step(network: TokenNetwork, ids: Tensor, state: State, candidates: Tensor | None) -> tuple[Tensor, State]:
+    logits, state = network.decode(ids, state, candidates)
     return logits[:, -1], state
 
 

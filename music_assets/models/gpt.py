@@ -1,33 +1,67 @@
 """Decoder-only transformer: RoPE, QK-norm, RMSNorm, squared ReLU, zero-initialised output projections."""
 
+from typing import Literal, Self
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from music_assets.models.config import NetworkConfig
-from music_assets.models.network import CapacityExceeded, Network, State
-from music_assets.tokens.repeats import NONE
+from music_assets.models.network import CapacityExceeded, NetworkConfig, State, TokenNetwork
+from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, are_match_lengths
 
 
-class GPT(Network):
-    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
+class GPTConfig(NetworkConfig, frozen=True):
+    """The shape of a decoder-only transformer, and what it is told of repeats."""
+
+    architecture: Literal["gpt"] = "gpt"
+    heads: int = Field(default=1, ge=1, description="Attention heads")
+    tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")
+    match_lengths: tuple[int, ...] = Field(
+        default=MATCH_LENGTHS,
+        description="The network is told what followed when the last so many tokens stood in the piece before: rising "
+        "powers of two; [] tells it nothing of repeats",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width {self.width} over {self.heads} heads leaves no even head size: choose a multiple of "
+                f"{2 * self.heads}."
+            )
+        if not are_match_lengths(self.match_lengths):
+            raise ValueError(f"match_lengths {list(self.match_lengths)} are not rising powers of two, such as [4, 8].")
+        return self
+
+
+class GPT(TokenNetwork[GPTConfig]):
+    """Attends to the last tokens, and is told of repeats however long ago the original was."""
+
+    Config = GPTConfig
+
+    def __init__(self, config: GPTConfig, vocab_size: int) -> None:
         super().__init__(config, vocab_size)
         self.embedding = nn.Embedding(vocab_size, config.width)
-        self.continued = nn.Embedding(len(config.orders) * vocab_size, config.width)
+        self.candidate_embedding = nn.Embedding(len(config.match_lengths) * vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         cos, sin = rotation(config.context, config.width // config.heads)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        nn.init.normal_(self.continued.weight, std=0.02)
+        nn.init.normal_(self.candidate_embedding.weight, std=0.02)
         nn.init.zeros_(self.head.weight)
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
-        angles, bias = self._angles(0, ids.shape[1]), self._bias(ids.shape[1], documents=documents)
-        x = self._embedded(ids, continued)  # [B, T, W]
+    @property
+    def match_lengths(self) -> tuple[int, ...]:
+        return self.config.match_lengths
+
+    def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
+        angles, bias = self._angles(0, ids.shape[1]), self._bias(ids.shape[1], segment_ids=segment_ids)
+        x = self._embedded(ids, candidates)  # [B, T, W]
         for block in self.blocks:
             x = block(x, angles, bias)
         return self.head(norm(x))  # [B, T, V]
@@ -39,7 +73,7 @@ class GPT(Network):
         return State((keys, values), 0, capacity)
 
     @torch.no_grad()
-    def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
+    def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
         start, end = state.length, state.length + ids.shape[1]
         if not state.fits(ids.shape[1]):
             raise CapacityExceeded(
@@ -48,18 +82,20 @@ class GPT(Network):
             )
         keys, values = state.tensors
         angles, bias = self._angles(start, end), self._bias(ids.shape[1], start)
-        x = self._embedded(ids, continued)  # [B, t, W]
+        x = self._embedded(ids, candidates)  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
             x = block(x, angles, bias, (k, v, start))
         return self.head(norm(x)), State(state.tensors, end, state.capacity)
 
-    def _embedded(self, ids: Tensor, continued: Tensor | None) -> Tensor:
+    def _embedded(self, ids: Tensor, candidates: Tensor | None) -> Tensor:
         x = self.embedding(ids)
-        if continued is not None:
-            tables = self.vocab_size * torch.arange(len(self.config.orders), device=self.device)
-            rows = torch.where(continued == NONE, NONE, continued + tables).flatten(0, 1)  # [B * T, orders]
+        if candidates is not None and self.match_lengths:
+            tables = self.vocab_size * torch.arange(len(self.match_lengths), device=self.device)
+            rows = torch.where(candidates == NO_CANDIDATE, NO_CANDIDATE, candidates + tables).flatten(
+                0, 1
+            )  # [B * T, M]
             # Its gradient takes a tenth of the time of an embedding's under torch.compile.
-            bags = F.embedding_bag(rows, self.continued.weight, mode="sum", padding_idx=NONE)
+            bags = F.embedding_bag(rows, self.candidate_embedding.weight, mode="sum", padding_idx=NO_CANDIDATE)
             x = x + bags.view(x.shape)
         return norm(x)
 
@@ -68,21 +104,21 @@ class GPT(Network):
             self.cos, self.sin = rotation(2 * end, 2 * self.cos.shape[1], self.device)
         return self.cos[start:end], self.sin[start:end]
 
-    def _bias(self, t: int, seen: int = 0, documents: Tensor | None = None) -> Tensor | None:
+    def _bias(self, t: int, seen: int = 0, segment_ids: Tensor | None = None) -> Tensor | None:
         """-inf where one of ``t`` queries may not look, else 0: [B or 1, 1, t, seen + t]; None: the future alone.
 
         A query sees the ``seen`` keys before its row, and those of its own document up to itself. Positions may go on
         from one document to the next, for rotary ones only say how far apart two tokens are.
         """
-        if t == 1 or (documents is None and not seen and not _short(self.device, self._dtype(), t)):
+        if t == 1 or (segment_ids is None and not seen and not _short(self.device, self._dtype(), t)):
             return None
-        if documents is None:
-            documents = torch.zeros(1, seen + t, dtype=torch.long, device=self.device)
-        return attention_bias(documents, t, self._dtype())
+        if segment_ids is None:
+            segment_ids = torch.zeros(1, seen + t, dtype=torch.long, device=self.device)
+        return attention_bias(segment_ids, t, self._dtype())
 
 
 class Block(nn.Module):
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         width = config.width
         self.heads = config.heads
@@ -146,19 +182,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("music_assets::attention_bias", mutates_args=())
-def attention_bias(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
+def attention_bias(segment_ids: Tensor, t: int, dtype: torch.dtype) -> Tensor:
     """-inf where the last ``t`` places of a row may not look, in another document or behind them, else 0: [B, 1, t, T].
 
     An operation of its own, since torch.compile would work it out anew in each layer.
     """
-    hidden = documents[:, None, -t:, None] != documents[:, None, None, :]
+    hidden = segment_ids[:, None, -t:, None] != segment_ids[:, None, None, :]
     future = torch.ones(hidden.shape[-2:], dtype=torch.bool, device=hidden.device).triu(hidden.shape[-1] - t + 1)
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden | future, -torch.inf)
 
 
 @attention_bias.register_fake
-def _(documents: Tensor, t: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(len(documents), 1, t, documents.shape[1], dtype=dtype, device=documents.device)
+def _(segment_ids: Tensor, t: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(len(segment_ids), 1, t, segment_ids.shape[1], dtype=dtype, device=segment_ids.device)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

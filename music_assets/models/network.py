@@ -3,15 +3,13 @@
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
-
-from music_assets.models.config import AnyConfig, NetworkConfig
-
-Config = TypeVar("Config", bound=AnyConfig)
+from typing_extensions import TypeVar
 
 IGNORED = -100
 """Target that costs nothing."""
@@ -30,22 +28,39 @@ class State:
         return self.capacity is None or self.length + tokens <= self.capacity
 
 
+class NetworkConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """What all networks have; with the vocabulary's size a configuration fixes every weight's shape."""
+
+    architecture: str = Field(description="Name of the network's record in the registry")
+    layers: int = Field(ge=1, description="Number of layers")
+    width: int = Field(ge=8, description="Size of a layer's output")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of activations dropped between layers")
+    context: int = Field(default=512, ge=8, description="Tokens or roll steps that the network is trained to look at")
+
+
+C = TypeVar("C", bound=NetworkConfig, default=Any)
+
+
 class CapacityExceeded(ValueError):
     """More tokens were decoded than the state has room for."""
 
 
-class Model(nn.Module, ABC, Generic[Config]):
+class Network(nn.Module, ABC, Generic[C]):
     """What training, saving and decoding need of any network.
 
     Decoding a row in parts of any size gives the logits of one ``forward``.
     """
 
+    Config: ClassVar[type[NetworkConfig]]
+    """Class of the configuration that it is built from."""
+
     embedding: nn.Embedding
     head: nn.Linear
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: C, vocab_size: int) -> None:
         super().__init__()
         self.config = config
+        self.vocab_size = vocab_size
 
     @abstractmethod
     def loss(self, *batch: Any, **named: Any) -> tuple[Tensor, Tensor]:
@@ -88,37 +103,38 @@ def run_cells(cells: nn.LSTM | nn.GRU, x: Tensor, memory: Any = None) -> tuple[T
         return cells(x, memory)
 
 
-class Network(Model[NetworkConfig]):
+class TokenNetwork(Network[C]):
     """Predicts the next token of each row."""
 
-    def __init__(self, config: NetworkConfig, vocab_size: int) -> None:
-        super().__init__(config)
-        self.vocab_size = vocab_size
+    @property
+    def match_lengths(self) -> tuple[int, ...]:
+        """Lengths of the repeats whose continuation it is told, :mod:`music_assets.tokens.repeats`; it is of none."""
+        return ()
 
     @abstractmethod
-    def forward(self, ids: Tensor, documents: Tensor | None = None, continued: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         """``ids`` int64[B, T] to logits [B, T, V].
 
-        ``documents`` int64[B, T] says where rows hold several pieces end to end: tokens that follow each other with
+        ``segment_ids`` int64[B, T] say where rows hold several pieces end to end: tokens that follow each other with
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
-        those of each piece alone in a row. Without it a row is one piece.
+        those of each piece alone in a row. Without them a row is one piece.
 
-        ``continued`` int64[B, T, orders] are the ids' :func:`music_assets.tokens.repeats.continuations` of the
-        configuration's orders; without it there are none.
+        ``candidates`` int64[B, T, M] are the ids' :func:`music_assets.tokens.repeats.repeat_candidates` of the M
+        ``match_lengths``; without them there are none.
         """
 
     def loss(
-        self, ids: Tensor, targets: Tensor, documents: Tensor | None = None, continued: Tensor | None = None
+        self, ids: Tensor, targets: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sum of -ln p of ``targets`` int64[B, T], what follows each id, in nats, and the number of those that are not
         ``IGNORED``, which cost nothing."""
-        logits = self(ids, documents, continued).flatten(0, 1).float()
+        logits = self(ids, segment_ids, candidates).flatten(0, 1).float()
         nats = F.cross_entropy(logits, targets.flatten(), reduction="sum", ignore_index=IGNORED)
         return nats, (targets != IGNORED).sum()
 
     @abstractmethod
-    def decode(self, ids: Tensor, state: State, continued: Tensor | None = None) -> tuple[Tensor, State]:
-        """As :meth:`Model.decode`, of ``ids`` int64[B, t] (t = 1 or a prompt) to logits [B, t, V]."""
+    def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
+        """As :meth:`Network.decode`, of ``ids`` int64[B, t] (t = 1 or a prompt) to logits [B, t, V]."""
 
     def _dtype(self) -> torch.dtype:
         """In which matrices are multiplied: autocast's, if it is on."""

@@ -1,13 +1,14 @@
 """Recurrent network over piano rolls: what sounds in each 16th note, given all of them before."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from music_assets.models.config import PianoRollConfig
-from music_assets.models.network import Model, State, run_cells
+from music_assets.models.network import Network, NetworkConfig, State, run_cells
 from music_assets.tokens.rolls import KEYS
 from music_assets.tokens.vocabulary import GENRE_SLOTS
 
@@ -17,14 +18,26 @@ NO_GENRE = 0
 """Number that stands for no genre; genre slot ``i`` is ``i + 1``."""
 
 
-class PianoRoll(Model[PianoRollConfig]):
+class RollRNNConfig(NetworkConfig, frozen=True):
+    """The shape of a recurrent network over piano rolls and the weight of its loss."""
+
+    architecture: Literal["pianoroll"] = "pianoroll"
+    context: int = Field(default=256, ge=8, description="Steps (16th notes) that the network is trained to look at")
+    positive_weight: float = Field(
+        default=4.0, gt=0, description="How many silent cells a struck or held one outweighs in the training loss"
+    )
+
+
+class RollRNN(Network[RollRNNConfig]):
     """Predicts the next step's planes from those before, :func:`music_assets.tokens.rolls.planes`.
 
     A key is struck by the chance sigmoid(first plane), and if it is not, held by sigmoid(second plane).
     """
 
-    def __init__(self, config: PianoRollConfig) -> None:
-        super().__init__(config)
+    Config = RollRNNConfig
+
+    def __init__(self, config: RollRNNConfig, vocab_size: int) -> None:
+        super().__init__(config, vocab_size)
         between_layers = config.dropout if config.layers > 1 else 0.0
         self.embedding = nn.Embedding(1 + GENRE_SLOTS, PLANES)  # of genres
         self.cells = nn.LSTM(PLANES, config.width, config.layers, batch_first=True, dropout=between_layers)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from music_assets.tokens.vocabulary import (
-    CONTROLS,
+    CLASS_EDGES,
     POSITIONS_PER_BEAT,
     RANGES,
     SIZE,
@@ -11,18 +11,6 @@ from music_assets.tokens.vocabulary import (
     TIME_SIGNATURES,
     Controls,
 )
-
-CLASS_EDGES = {
-    "tempo": np.array([70, 85, 100, 115, 125, 140, 165]),  # quarter notes a minute, mean over the piece
-    "density": np.array([1.5, 2.5, 4, 6, 8, 11, 15]),  # notes a quarter note, all instruments together
-    "bars": 2 ** np.arange(1, CONTROLS["bars"]),
-}
-"""Where the second and every later class begins: round numbers near the eighths of 2,737 pieces of 20 genres.
-
-The middle tempo class is wider in pieces (30%), for 120 is what a file says that says nothing; the lowest density class
-is narrow, so that a single line can be asked for. Changing an edge makes the controls of older checkpoints mean
-something else.
-"""
 
 _NOTHING = Controls()._asdict()
 _BAR = RANGES["Bar"].start

@@ -11,39 +11,45 @@ import numpy as np
 
 from music_assets.tokens.vocabulary import Vocabulary
 
-NONE = Vocabulary().pad
+NO_CANDIDATE = Vocabulary().pad
 """Stands for no id: it is in no document."""
-ORDERS = (4, 8, 16, 32)
-"""How many ids must be the same: about one note to eight. Each is twice the one before."""
+MATCH_LENGTHS = (4, 8, 16, 32)
+"""How many ids must be the same: about one note to eight."""
 
 FACTOR = 6364136223846793005
 """Knuth's, for hashes of runs of ids modulo 2**64."""
 
 
-def continuations(ids: np.ndarray, first: int = 0, orders: Sequence[int] = ORDERS) -> np.ndarray:
-    """What followed the latest earlier occurrence of the last ids, int64[n - first, orders], of ids [n] from ``first``.
+def are_match_lengths(lengths: Sequence[int]) -> bool:
+    """Whether these are rising powers of two, or none."""
+    return list(lengths) == sorted(set(lengths)) and all(n > 1 and n.bit_count() == 1 for n in lengths)
 
-    NONE where as many ids as an order says have not stood together before. The id at a place itself is one of the last
+
+def repeat_candidates(ids: np.ndarray, first: int = 0, match_lengths: Sequence[int] = MATCH_LENGTHS) -> np.ndarray:
+    """What followed the latest earlier occurrence of the last ids, int64[n - first, M], of ids [n] from ``first``, for
+    each of M ``match_lengths``.
+
+    NO_CANDIDATE where as many ids have not stood together before. The id at a place itself is one of the last
     ids; what comes after it is not looked at.
     """
     ids = np.asarray(ids, dtype=np.int64)
-    found = np.full((len(ids) - first, len(orders)), NONE, dtype=np.int64)
+    found = np.full((len(ids) - first, len(match_lengths)), NO_CANDIDATE, dtype=np.int64)
     with np.errstate(over="ignore"):
-        for column, (order, keys) in enumerate(_keys(ids, orders)):
-            begin = max(first - order + 1, 0)  # keys[i] is of ids[i : i + order], which end at i + order - 1
+        for column, (length, keys) in enumerate(_keys(ids, match_lengths)):
+            begin = max(first - length + 1, 0)  # keys[i] is of ids[i : i + length], which end at i + length - 1
             last = _last_equal(keys, begin)
             places = np.arange(begin, len(keys))[last >= 0]
-            found[places + order - 1 - first, column] = ids[last[last >= 0] + order]
+            found[places + length - 1 - first, column] = ids[last[last >= 0] + length]
     return found
 
 
-def _keys(ids: np.ndarray, orders: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Every order with the hashes of all runs of so many ids, int64[n - order + 1]; empty where there are fewer ids."""
+def _keys(ids: np.ndarray, match_lengths: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Every length with the hashes of all runs of so many ids, int64[n - length + 1]; empty where ids are fewer."""
     keys, length, factor = ids + 1, 1, np.int64(FACTOR)
-    while length < max(orders, default=0):
+    while length < max(match_lengths, default=0):
         keys = keys[:-length] * factor + keys[length:] if len(keys) > length else keys[:0]
         length, factor = 2 * length, factor * factor
-        if length in orders:
+        if length in match_lengths:
             yield length, keys
 
 

@@ -23,7 +23,7 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 from music_assets.tokens.documents import Facts, describe
 from music_assets.tokens.transposition import semitones_of, shift
-from music_assets.tokens.vocabulary import FINGERPRINT, TOKEN_TYPES, check_fingerprint
+from music_assets.tokens.vocabulary import DOCUMENT_FINGERPRINT, TOKEN_TYPES, check_fingerprint
 
 SPLITS = ("train", "valid", "test")
 FACTS_SCHEMA = pl.Schema(
@@ -157,7 +157,7 @@ def make_shard(
     return Shard(
         genre=genre,
         transposition=transposition,
-        fingerprint=FINGERPRINT,
+        fingerprint=DOCUMENT_FINGERPRINT,
         rows=transposed_rows(rows, semitones),
         offsets=np.cumsum([0, *(len(documents[i]) for i in order)], dtype=np.int64),
         failed=dict(sorted((failed or {}).items())),
@@ -271,7 +271,7 @@ def read_shard(path: Path) -> Shard:
     except pa.ArrowInvalid as error:
         raise BadShard(f"{path} is not a token shard: delete it and materialise token_shards.") from error
     metadata = {key.decode(): value.decode() for key, value in (reader.schema.metadata or {}).items()}
-    check_fingerprint(f"The token shard {path}", metadata.get("fingerprint", "none"))
+    check_fingerprint(f"The token shard {path}", metadata.get("fingerprint", "none"), DOCUMENT_FINGERPRINT)
     if reader.schema.names != [*ROWS_SCHEMA, "ids"]:
         raise BadShard(f"The token shard {path} has the columns of another version: materialise token_shards again.")
     batch = reader.get_batch(0)

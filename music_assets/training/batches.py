@@ -10,7 +10,7 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.network import IGNORED
 from music_assets.tokens import infill
 from music_assets.tokens.controls import control_class, controls, hide
-from music_assets.tokens.repeats import NONE, continuations
+from music_assets.tokens.repeats import NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 
@@ -20,12 +20,12 @@ class NoTrainingData(MusicAssetsError):
 
 
 class Batch(NamedTuple):
-    """Rows to learn from; int64[B, T] each, but ``continued`` int64[B, T, orders]."""
+    """Rows to learn from; int64[B, T] each, but ``candidates`` int64[B, T, M] of M match lengths."""
 
     ids: np.ndarray
     targets: np.ndarray  # the id that follows, or ``IGNORED``
-    documents: np.ndarray  # which of the row's pieces an id is of: 0, 1, 2, ...
-    continued: np.ndarray  # what followed the last ids when they stood in the piece before, also before the row
+    segment_ids: np.ndarray  # which of the row's pieces an id is of: 0, 1, 2, ...
+    candidates: np.ndarray  # what followed the last ids when they stood in the piece before, also before the row
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Batches:
         *,
         batch_size: int,
         length: int,
-        orders: Sequence[int] = (),
+        match_lengths: Sequence[int] = (),
         genre_temperature: float = 1.0,
         original_share: float = 0.5,
         genre_dropout: float = 0.0,
@@ -103,8 +103,8 @@ class Batches:
         infill_share: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """``length`` is the number of tokens in a row, ``orders`` are those of the repeats to tell of; the other fields
-        are those of ``TrainingConfig``.
+        """``length`` is the number of tokens in a row, ``match_lengths`` are those of the repeats to tell of; the other
+        fields are those of ``TrainingConfig``.
 
         Raises:
             NoTrainingData: no shard holds a training piece.
@@ -112,7 +112,7 @@ class Batches:
         self.vocabulary = vocabulary
         self.batch_size = batch_size
         self.length = length
-        self.orders = orders
+        self.match_lengths = match_lengths
         self.genre_dropout = genre_dropout
         self.control_share = control_share
         self.control_dropout = control_dropout
@@ -135,23 +135,25 @@ class Batches:
     def rows(self, n: int, rank: int = 0, world: int = 1) -> Batch:
         """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
         count = len(range(rank, self.batch_size, world))
-        ids, documents = np.empty((2, count, self.length + 1), dtype=np.int64)
-        continued = np.full((count, self.length + 1, len(self.orders)), NONE, dtype=np.int64)
+        ids, segment_ids = np.empty((2, count, self.length + 1), dtype=np.int64)
+        candidates = np.full((count, self.length + 1, len(self.match_lengths)), NO_CANDIDATE, dtype=np.int64)
         for index in range(count):
             self._fill(
                 ids[index],
-                documents[index],
-                continued[index],
+                segment_ids[index],
+                candidates[index],
                 np.random.default_rng((self.seed, n, rank + index * world)),
             )
         targets = ids[:, 1:].copy()
         named = (ids[:, :-1] == self.vocabulary.mask) & self._program[targets]
         targets[self._unscored[targets] | named] = IGNORED
-        return Batch(ids[:, :-1], targets, documents[:, :-1], continued[:, :-1])
+        return Batch(ids[:, :-1], targets, segment_ids[:, :-1], candidates[:, :-1])
 
-    def _fill(self, ids: np.ndarray, documents: np.ndarray, continued: np.ndarray, random: np.random.Generator) -> None:
-        """One row, int64[length + 1], ``continued`` [length + 1, orders]; the additional id is the last target."""
-        filled = number = 0
+    def _fill(
+        self, ids: np.ndarray, segment_ids: np.ndarray, candidates: np.ndarray, random: np.random.Generator
+    ) -> None:
+        """One row, int64[length + 1], ``candidates`` [length + 1, M]; the additional id is the last target."""
+        filled = segment = 0
         while filled < len(ids):
             start = filled
             prompt, before, part = self._piece(random, len(ids) - start, first=start == 0)
@@ -160,9 +162,9 @@ class Batches:
             ids[start:filled] = np.concatenate([prompt, part])[: filled - start]
             if len(part):
                 whole = np.concatenate([before, part])
-                continued[filled - len(part) : filled] = continuations(whole, len(before), self.orders)
-            documents[start:filled] = number
-            number += 1
+                candidates[filled - len(part) : filled] = repeat_candidates(whole, len(before), self.match_lengths)
+            segment_ids[start:filled] = segment
+            segment += 1
 
     def _piece(self, random: np.random.Generator, room: int, first: bool) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Of a random piece the prompt, the ids before the row, and those from there to EOS."""

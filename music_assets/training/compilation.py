@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 
+from music_assets.models.registry import find_architecture
 from music_assets.training.config import TrainingConfig
 
 _MINUTES, _TOKENS = 2.0, 3_000_000
@@ -13,7 +14,7 @@ _MINUTES, _TOKENS = 2.0, 3_000_000
 _logger = logging.getLogger(__name__)
 
 
-def pays(config: TrainingConfig, architecture: str, device: torch.device) -> bool:
+def should_compile(config: TrainingConfig, architecture: str, device: torch.device) -> bool:
     """Whether to compile: as configured, or else where it makes the training faster and the system can do it.
 
     Recurrent networks are one operation of PyTorch that cannot be made faster. A short training would end sooner than
@@ -22,7 +23,7 @@ def pays(config: TrainingConfig, architecture: str, device: torch.device) -> boo
     if config.compile is not None:
         return config.compile
     long_enough = (config.minutes or 0) >= _MINUTES or (config.minutes is None and (config.tokens or 0) >= _TOKENS)
-    return architecture == "gpt" and long_enough and can_compile(device)
+    return find_architecture(architecture).worth_compiling and long_enough and can_compile(device)
 
 
 @cache

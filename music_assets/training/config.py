@@ -50,9 +50,6 @@ class TrainingConfig(Settings):
         default=0.02, ge=0, le=1, description="Learning rate at the end of the decay, as a share of the peak"
     )
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of a step's gradient")
-    ema: float | None = Field(
-        default=None, gt=0, lt=1, description="Decay a step of an average of the weights that is used in their place"
-    )
     patience: int | None = Field(
         default=None,
         ge=1,

@@ -37,7 +37,7 @@ class Job(BaseModel):
     parent: int | None = None  # the process whose end ends this one
 
 
-def end_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End this process when another one of this machine dies, so that no orphan trains on."""
     try:
         descriptor = os.pidfd_open(parent)
@@ -52,7 +52,7 @@ def end_with(parent: int) -> None:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[Any, str]]:
+def process_group(device: str) -> Iterator[tuple[Any, str]]:
     """This process's place in its group, from torchrun's environment, and its device; the group ends with the block.
 
     ``auto`` gives every process of a machine a GPU of its own where there are enough, else the CPU; ``cuda`` insists.
@@ -93,18 +93,19 @@ def run_job(job: Job) -> None:
     from music_assets.paths import DataPaths
     from music_assets.tokens.shards import read_shard
     from music_assets.tokens.vocabulary import Vocabulary
-    from music_assets.training.loop import TrainingProgress, train
+    from music_assets.training.loop import train
+    from music_assets.training.progress import TrainingProgress
     from music_assets.training.tracking import Tracking, TrackingUnreachable
 
-    with joined(job.config.device) as (group, device):
+    with process_group(job.config.device) as (group, device):
         tracked = None
-        if group.leads and job.mlflow_run_id and job.data:
+        if group.is_main and job.mlflow_run_id and job.data:
             tracked = Tracking(DataPaths(job.data)).attach(job.mlflow_run_id)
 
         def report(progress: TrainingProgress) -> None:
             if tracked:
                 tracked.report(progress)
-            if group.leads:
+            if group.is_main:
                 print(progress.line(), flush=True)
 
         train(
@@ -132,14 +133,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     if job.parent is not None:
-        end_with(job.parent)
-    leads = os.environ.get("RANK", "0") == "0"
-    piped = leads and "DAGSTER_PIPES_CONTEXT" in os.environ
+        exit_with_parent(job.parent)
+    is_main = os.environ.get("RANK", "0") == "0"
+    piped = is_main and "DAGSTER_PIPES_CONTEXT" in os.environ
     with open_dagster_pipes() if piped else nullcontext():
         try:
             run_job(job)
         except (MusicAssetsError, TrainingInterrupted) as error:
-            if leads:
+            if is_main:
                 Path(sys.argv[1]).with_name(ERROR).write_text(str(error))
             print(error, file=sys.stderr)
             sys.exit(1)

@@ -2,10 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +22,26 @@ from music_assets.checkpoints.storage import (
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import SAVING, Interrupts, TrainingInterrupted
 from music_assets.foundation.publishing import restore
-from music_assets.models.build import AnyNetwork, build
-from music_assets.models.config import network_config, unit
+from music_assets.models.network import Network
+from music_assets.models.registry import build, find_architecture, network_config
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.compilation import pays
+from music_assets.training.compilation import should_compile
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
-from music_assets.training.memory import kept_memory
-from music_assets.training.optimizer import build_optimizers, rate, settled
+from music_assets.training.memory import retain_freed_memory
+from music_assets.training.optimizer import (
+    build_optimizers,
+    learning_rate_schedule,
+    load_state_tensors,
+    resolve_defaults,
+    state_tensors,
+)
 from music_assets.training.precision import autocast, choose_device
-from music_assets.training.roll_batches import build_batches
-from music_assets.training.validation import Score, ValidationSet, validate, validation_set
+from music_assets.training.prefetch import Prefetcher
+from music_assets.training.progress import Score, TrainingProgress, TrainingResult
+from music_assets.training.representation import representation
+from music_assets.training.validation import validate, validation_set
 
 
 class TrainingDiverged(MusicAssetsError):
@@ -44,46 +50,6 @@ class TrainingDiverged(MusicAssetsError):
 
 class RunMismatch(MusicAssetsError):
     """A run's folder holds a run with other settings or other data."""
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """A point of the training curves. Where a network learns piano rolls, its steps are counted as tokens."""
-
-    step: int
-    tokens: int
-    seconds: float
-    fraction: float  # of the budget
-    loss: float  # nats per token, mean since the last point; of a piano roll, weighted
-    learning_rate: float
-    gradient_norm: float  # before clipping
-    tokens_per_second: float  # since the last point, or the validation after it
-    waited: float  # share of that time spent waiting for batches to be drawn
-    score: Score | None  # where the network was validated at this step
-    unit: str = "tokens"  # what a token is called
-
-    def line(self) -> str:
-        """For people who watch."""
-        line = (
-            f"{min(self.fraction, 1):4.0%}  {self.tokens:,} {self.unit}, {self.tokens_per_second:,.0f} a second, "
-            f"loss {self.loss:.3f}"
-        )
-        return line + (f", validation {self.score.bits_per_note:.3f} bits per note" if self.score else "")
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished run."""
-
-    best: Path
-    latest: Path
-    facts: CheckpointFacts  # of the best checkpoint
-    steps: int
-    tokens: int
-    minutes: float
-    first_loss: float | None  # nats per token, mean up to the first report
-    last_loss: float | None  # nats per token, mean of the last report
-    validation: ValidationSet
 
 
 class _Position(BaseModel):
@@ -112,7 +78,7 @@ def train(
     *,
     vocabulary: Vocabulary | None = None,
     report: Callable[[TrainingProgress], None] = lambda progress: None,
-    listen: Callable[[TrainingProgress, AnyNetwork], None] = lambda progress, network: None,
+    on_validation: Callable[[TrainingProgress, Network], None] = lambda progress, network: None,
     mlflow_run_id: str | None = None,
     group: Group = Group(),  # noqa: B008, it is immutable
     device: str | None = None,
@@ -131,7 +97,7 @@ def train(
             ones.
         vocabulary: with all genres of the shards; by default with just these.
         report: called every ``config.report_every`` steps and after each validation.
-        listen: called after each validation with the network that was validated, in evaluation mode.
+        on_validation: called after each validation with the network that was validated, in evaluation mode.
         group: this process's place among those that train together.
         device: this process's, where it is not the configuration's.
 
@@ -145,13 +111,13 @@ def train(
         TrainingInterrupted: by SIGINT or SIGTERM, a KeyboardInterrupt.
     """
     # One process holds the lock for its group, and the others begin once it has it.
-    with locked(run) if group.leads else nullcontext():
-        if group.leads:
+    with locked(run) if group.is_main else nullcontext():
+        if group.is_main:
             restore(run / "latest")
-        group.wait()
-        with kept_memory():
+        group.barrier()
+        with retain_freed_memory():
             return _Trainer(
-                architecture, config, shards, run, vocabulary, report, listen, mlflow_run_id, group, device
+                architecture, config, shards, run, vocabulary, report, on_validation, mlflow_run_id, group, device
             ).train()
 
 
@@ -164,37 +130,38 @@ class _Trainer:
         run: Path,
         vocabulary: Vocabulary | None,
         report: Callable[[TrainingProgress], None],
-        listen: Callable[[TrainingProgress, AnyNetwork], None],
+        on_validation: Callable[[TrainingProgress, Network], None],
         mlflow_run_id: str | None,
         group: Group,
         device: str | None,
     ) -> None:
-        self.config = settled(config, architecture)
+        self.config = resolve_defaults(config, architecture)
         self.run = run
         self.report = report
-        self.listen = listen
+        self.on_validation = on_validation
         self.group = group
         self.device = choose_device(device or config.device)
         self.vocabulary = vocabulary or Vocabulary(tuple(sorted({shard.genre for shard in shards})))
         chosen = config.transpositions
         used = [shard for shard in shards if chosen is None or shard.transposition in chosen]
-        shape = network_config(architecture, config.preset, config.network)
-        self.batches = build_batches(shape, config, used, self.vocabulary)
         self.validation = validation_set(shards, config.validation_tokens)
         torch.manual_seed(config.seed)
+        shape = network_config(architecture, config.preset, config.network)
         self.network = build(shape, self.vocabulary.size).to(self.device)
+        self.unit = find_architecture(architecture).unit
+        self.batches = representation(architecture).batches(self.network, config, used, self.vocabulary)
         self.parameters: list[Tensor] = list(self.network.parameters())
         self.learning_rate = self.config.learning_rate or 0.0
         self.optimizers = build_optimizers(self.network, config)
-        self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        self.compiled = pays(config, architecture, self.device)
+        self.compiled = should_compile(config, architecture, self.device)
         self.loss = torch.compile(self.network.loss, dynamic=False) if self.compiled else self.network.loss
-        self.loader = _Ahead(self._draw)
+        self.loader = Prefetcher(self._draw)
         self.position = _Position()
         facts = [shard_facts(shard) for shard in used]
         self.provenance: dict[str, Any] = {
             "architecture": architecture,
             "run": run.name,
+            "vocabulary": self.vocabulary.fingerprint,
             "parameters": self.network.parameter_count,
             "genres": self.batches.genres,
             "transpositions": sorted({fact.transposition for fact in facts}),
@@ -219,12 +186,12 @@ class _Trainer:
         at = self.position
         with self.loader, self.interrupts:
             try:
-                self._go_on()
+                self._run()
             except KeyboardInterrupt as interrupt:
-                if self.group.leads and at.step:
+                if self.group.is_main and at.step:
                     with SAVING:
                         self._save_latest()
-                raise TrainingInterrupted(self._how_it_goes_on()) from interrupt
+                raise TrainingInterrupted(self._interruption()) from interrupt
         best = self.run / "best"
         return TrainingResult(
             best=best,
@@ -238,7 +205,7 @@ class _Trainer:
             validation=self.validation,
         )
 
-    def _go_on(self) -> None:
+    def _run(self) -> None:
         at, config = self.position, self.config
         saved = time.perf_counter()
         self.network.train()
@@ -251,7 +218,7 @@ class _Trainer:
                 due = self._fraction() >= (at.validations + 1) / config.validations
                 if due or at.step % config.report_every == 0:
                     self._report(due)
-                if self.group.leads and (due or time.perf_counter() - saved > 60 * config.save_minutes):
+                if self.group.is_main and (due or time.perf_counter() - saved > 60 * config.save_minutes):
                     self._save_latest()
                     saved = time.perf_counter()
             if self.interrupted:
@@ -259,15 +226,15 @@ class _Trainer:
             if self._is_over():
                 break
             self._step()
-        self.group.wait()
+        self.group.barrier()
 
-    def _how_it_goes_on(self) -> str:
-        at, counted = self.position, unit(self.network.config.architecture)
+    def _interruption(self) -> str:
+        at = self.position
         if not at.step:
             return "The training was interrupted before its first step was done."
         return (
-            f"The training was interrupted and is saved at {at.tokens:,} {counted}, {min(self._fraction(), 1):.0%} of "
-            "its budget: started again with the same settings, it goes on from there."
+            f"The training was interrupted and is saved at {at.tokens:,} {self.unit}, {min(self._fraction(), 1):.0%} "
+            "of its budget: started again with the same settings, it goes on from there."
         )
 
     def _is_over(self) -> bool:
@@ -294,7 +261,7 @@ class _Trainer:
         self._loss(at.step * self.config.accumulate)[0].backward()
         self.network.zero_grad()
         at.seconds = time.perf_counter() - self.started
-        self._agree()
+        self._synchronize()
         if at.step == 0:
             at.prepared = min(self._fraction(), 1.0)
         self.reported, self.waited = (at.tokens, time.perf_counter()), 0.0
@@ -311,7 +278,7 @@ class _Trainer:
     def _step(self) -> None:
         """One update of the weights."""
         at, config = self.position, self.config
-        share = rate((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
+        share = learning_rate_schedule((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
         # Dropout depends on the seed, the step and the process alone, so that a resumed run's is the same.
         torch.manual_seed(np.random.SeedSequence((config.seed, at.step, self.group.rank)).generate_state(1)[0].item())
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -324,7 +291,7 @@ class _Trainer:
                 scored += count
         at.seconds = time.perf_counter() - self.started
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        self._agree([*gradients, loss, scored])
+        self._synchronize([*gradients, loss, scored])
         # The sum over all scored targets becomes their mean, and its norm is clipped, in one pass.
         self.gradient_norm = torch.nn.utils.get_total_norm(gradients) / scored
         factor = (config.gradient_clip / (self.gradient_norm + 1e-6)).clamp(max=1.0) / scored
@@ -335,21 +302,17 @@ class _Trainer:
                 group["lr"] = at.learning_rate
             optimizer.step()
             optimizer.zero_grad()
-        if config.ema is not None:  # an average of all weights so far, until there are enough of them
-            share_of_new = 1 - min(config.ema, (1 + at.step) / (10 + at.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(self.average, self.parameters, share_of_new)  # pyright: ignore[reportPrivateImportUsage]
         self.loss_sum += loss / scored
         at.loss_count += 1
         at.step += 1
         at.tokens += config.accumulate * config.batch_size * self.batches.length
 
-    def _agree(self, summed: Sequence[Tensor] = ()) -> None:
+    def _synchronize(self, summed: Sequence[Tensor] = ()) -> None:
         """Add tensors up over the group; the first process's clock, patience and interrupts become everybody's."""
         at, self.interrupted = self.position, self.interrupts.received
         if self.group.size > 1:
-            led = torch.tensor([at.seconds, at.stale, self.interrupted], device=self.device) * self.group.leads
-            self.group.add_up([*summed, led])
+            led = torch.tensor([at.seconds, at.stale, self.interrupted], device=self.device) * self.group.is_main
+            self.group.all_reduce([*summed, led])
             at.seconds, at.stale, self.interrupted = float(led[0]), round(float(led[1])), bool(led[2])
 
     def _report(self, due: bool) -> None:
@@ -357,48 +320,36 @@ class _Trainer:
         loss = self._summed_loss() / at.loss_count
         tokens, moment = self.reported
         elapsed = time.perf_counter() - moment
-        with self._averaged() if due else nullcontext():
-            score = self._validate() if due else None
-            at.last_loss = loss
-            if at.first_loss is None:
-                at.first_loss = loss
-            self.loss_sum.zero_()
-            at.loss_count = 0
-            progress = TrainingProgress(
-                step=at.step,
-                tokens=at.tokens,
-                seconds=at.seconds,
-                fraction=self._fraction(),
-                loss=loss,
-                learning_rate=at.learning_rate,
-                gradient_norm=float(self.gradient_norm),
-                tokens_per_second=(at.tokens - tokens) / elapsed,
-                waited=self.waited / elapsed,
-                score=score,
-                unit=unit(self.network.config.architecture),
-            )
-            if self.group.leads:
-                with suppress(KeyboardInterrupt), self.interrupts.at_once():  # it is still received
-                    self.report(progress)
-                    if due:
-                        self.network.eval()
-                        self.listen(progress, self.network)
-                        self.network.train()
+        score = self._validate() if due else None
+        at.last_loss = loss
+        if at.first_loss is None:
+            at.first_loss = loss
+        self.loss_sum.zero_()
+        at.loss_count = 0
+        progress = TrainingProgress(
+            step=at.step,
+            tokens=at.tokens,
+            seconds=at.seconds,
+            fraction=self._fraction(),
+            loss=loss,
+            learning_rate=at.learning_rate,
+            gradient_norm=float(self.gradient_norm),
+            tokens_per_second=(at.tokens - tokens) / elapsed,
+            waited=self.waited / elapsed,
+            score=score,
+            unit=self.unit,
+        )
+        if self.group.is_main:
+            with suppress(KeyboardInterrupt), self.interrupts.at_once():  # it is still received
+                self.report(progress)
+                if due:
+                    self.network.eval()
+                    self.on_validation(progress, self.network)
+                    self.network.train()
         if due:
-            self._agree()
+            self._synchronize()
         self.reported = (at.tokens, time.perf_counter())
         self.waited = 0.0
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The averaged weights, if there are any, in the network's place while the block runs."""
-        for parameter, average in zip(self.parameters, self.average, strict=False):
-            parameter.data, average.data = average.data, parameter.data
-        try:
-            yield
-        finally:
-            for parameter, average in zip(self.parameters, self.average, strict=False):
-                parameter.data, average.data = average.data, parameter.data
 
     def _summed_loss(self) -> float:
         loss = self.loss_sum.item()
@@ -413,7 +364,7 @@ class _Trainer:
         """Score the network, and keep it as the best if it is. An interrupt breaks it off, and leaves no trace."""
         at, score, done = self.position, None, False
         validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
-        if self.group.leads:
+        if self.group.is_main:
             with suppress(KeyboardInterrupt), self.interrupts.at_once():
                 score = validate(self.network, self.vocabulary, self.validation, self.config.precision)
                 done = True
@@ -423,7 +374,7 @@ class _Trainer:
                 self._save("best", score)
             elif done:
                 at.stale += 1
-        self._agree()
+        self._synchronize()
         if self.interrupted and not done:
             raise KeyboardInterrupt
         at.validations = validations
@@ -444,12 +395,7 @@ class _Trainer:
     def _save_latest(self) -> None:
         at = self.position
         at.loss_sum, at.gradient_norm = self._summed_loss(), float(self.gradient_norm)
-        tensors = {f"average.{index}": tensor for index, tensor in enumerate(self.average)}
-        for index, optimizer in enumerate(self.optimizers):
-            for parameter, state in optimizer.state_dict()["state"].items():
-                for name, tensor in state.items():
-                    tensors[f"optimizer.{index}.{parameter}.{name}"] = tensor
-        self._save("latest", None, TrainerState(tensors, at.model_dump_json(indent=2)))
+        self._save("latest", None, TrainerState(state_tensors(self.optimizers), at.model_dump_json(indent=2)))
 
     def _resume(self) -> None:
         """Take up the run in the folder where it was last saved, if there is one."""
@@ -460,17 +406,7 @@ class _Trainer:
         checkpoint = load_checkpoint(latest, self.device)
         self._refuse_other_run(checkpoint.facts, checkpoint.vocabulary)
         self.network.load_state_dict(checkpoint.network.state_dict())
-        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
-        for key, tensor in trainer.tensors.items():
-            kind, *rest = key.split(".")
-            if kind == "optimizer":
-                index, parameter, name = rest
-                states[int(index)].setdefault(int(parameter), {})[name] = tensor
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
-        for index, average in enumerate(self.average):
-            average.copy_(trainer.tensors[f"average.{index}"])
+        load_state_tensors(self.optimizers, trainer.tensors)
         self.position = _Position.model_validate_json(trainer.values)
         self.loss_sum.fill_(self.position.loss_sum)
         self.gradient_norm.fill_(self.position.gradient_norm)
@@ -485,27 +421,3 @@ class _Trainer:
                 f"{self.run} holds a run with another {', '.join(different)}: "
                 "start a new run, or repeat the settings and data of that one to resume it."
             )
-
-
-class _Ahead:
-    """Batches, each drawn in a thread while the one before it is computed."""
-
-    def __init__(self, draw: Callable[[int], tuple[Tensor, ...]]) -> None:
-        self._draw = draw
-        self._thread: ThreadPoolExecutor | None = None
-        self._next: tuple[int, Future[tuple[Tensor, ...]]] | None = None
-
-    def __enter__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "batches")
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread:
-            self._thread.shutdown()
-
-    def __call__(self, n: int) -> tuple[Tensor, ...]:
-        assert self._thread is not None
-        if self._next is None or self._next[0] != n:
-            self._next = n, self._thread.submit(self._draw, n)
-        batch = self._next[1].result()
-        self._next = n + 1, self._thread.submit(self._draw, n + 1)
-        return batch

@@ -11,7 +11,7 @@ _KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 256 << 20, _MMAP_MAX: 0}
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """Let the C library keep freed memory while the block runs; without glibc, change nothing.
 
     By default it gives every large block back to the system and gets it again, page by page and filled with

@@ -1,12 +1,13 @@
-"""Optimisers and the learning rate's course."""
+"""Optimisers and the learning-rate schedule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from music_assets.models.build import AnyNetwork
+from music_assets.models.network import Network
+from music_assets.models.registry import find_architecture
 from music_assets.training.config import TrainingConfig
 from music_assets.training.precision import fast_bfloat16
 
@@ -14,26 +15,24 @@ PEAK_RATES = {"muon": 0.016, "adamw": 0.004}
 """Peak learning rates. Of the powers of two around them, these needed the fewest bits a note in short trainings."""
 
 
-def settled(config: TrainingConfig, architecture: str) -> TrainingConfig:
+def resolve_defaults(config: TrainingConfig, architecture: str) -> TrainingConfig:
     """The configuration with the optimiser and the peak learning rate that suit the network, where they are open.
 
     A GPT learns as much from a token with AdamW as with Muon, in less time; recurrent networks a good deal less
     (benchmarks/training.md).
     """
-    optimizer = config.optimizer
-    if optimizer == "auto":
-        optimizer = "adamw" if architecture == "gpt" else "muon"
+    optimizer = find_architecture(architecture).optimizer if config.optimizer == "auto" else config.optimizer
     learning_rate = PEAK_RATES[optimizer] if config.learning_rate is None else config.learning_rate
     return config.model_copy(update={"optimizer": optimizer, "learning_rate": learning_rate})
 
 
-def build_optimizers(network: AnyNetwork, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """AdamW for all weights, or Muon for the matrices inside the layers and AdamW for the rest.
 
     Matrices inside the layers decay; embeddings, output layer and biases do not. Muon's updates are scaled to
     the size of AdamW's (Liu et al. 2025), so that both take the same learning rate.
     """
-    config = settled(config, network.config.architecture)
+    config = resolve_defaults(config, network.config.architecture)
     learning_rate = config.learning_rate
     assert learning_rate is not None
     outer = {id(part.weight) for part in network.modules() if isinstance(part, nn.Embedding)} | {
@@ -128,7 +127,28 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return x
 
 
-def rate(fraction: float, config: TrainingConfig) -> float:
+def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """What the optimisers remember, by `number of the optimiser.number of the weight.name`."""
+    return {
+        f"{index}.{parameter}.{name}": tensor
+        for index, optimizer in enumerate(optimizers)
+        for parameter, state in optimizer.state_dict()["state"].items()
+        for name, tensor in state.items()
+    }
+
+
+def load_state_tensors(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of :func:`state_tensors`."""
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+    for key, tensor in tensors.items():
+        index, parameter, name = key.split(".")
+        states[int(index)].setdefault(int(parameter), {})[name] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def learning_rate_schedule(fraction: float, config: TrainingConfig) -> float:
     """Learning rate after a fraction of the budget, as a share of the peak: up, then down, both linear."""
     if fraction < config.warmup:
         return fraction / config.warmup

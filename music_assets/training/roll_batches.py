@@ -1,19 +1,17 @@
 """Piano rolls to learn from, and whole ones to score, of the same pieces as token batches."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from music_assets.models.config import AnyConfig, PianoRollConfig
 from music_assets.models.roll_rnn import NO_GENRE, PLANES
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import notes
 from music_assets.tokens.rolls import KEYS, STEPS_PER_QUARTER
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import DURATIONS, POSITIONS_PER_BEAT, RANGES, TIME_SIGNATURES, Vocabulary
-from music_assets.training.batches import Batches, Pieces
-from music_assets.training.config import TrainingConfig
+from music_assets.training.batches import Pieces
 
 _BAR, _METRE = RANGES["Bar"].start, RANGES["TimeSig"].start
 _BAR_STEPS = np.array([numerator * 4 * STEPS_PER_QUARTER // denominator for numerator, denominator in TIME_SIGNATURES])
@@ -28,7 +26,7 @@ class RollBatch(NamedTuple):
     planes: np.ndarray  # bool[B, T, 176], the step before each target; silence before the beginning
     targets: np.ndarray  # bool[B, T, 176]
     scored: np.ndarray  # bool[B, T], whether the target is before the end of the piece's last bar
-    genres: np.ndarray  # int64[B], as `models.pianoroll` numbers them
+    genres: np.ndarray  # int64[B], as `models.roll_rnn` numbers them
 
 
 class RollBatches:
@@ -82,31 +80,6 @@ class RollBatches:
             scored[index] = np.arange(self.length) < remaining
             genres[index] = self._numbers[genre] if random.random() >= self.genre_dropout else NO_GENRE
         return RollBatch(planes[:, :-1], planes[:, 1:], scored, genres)
-
-
-def build_batches(
-    shape: AnyConfig, config: TrainingConfig, shards: Sequence[Shard], vocabulary: Vocabulary
-) -> Batches | RollBatches:
-    """What a network of this shape learns from, in the order of its ``loss``. Raises NoTrainingData."""
-    common: dict[str, Any] = {
-        "batch_size": config.batch_size,
-        "length": shape.context,
-        "genre_temperature": config.genre_temperature,
-        "original_share": config.original_share,
-        "genre_dropout": config.genre_dropout,
-        "seed": config.seed,
-    }
-    if isinstance(shape, PianoRollConfig):
-        return RollBatches(shards, vocabulary, **common)
-    return Batches(
-        shards,
-        vocabulary,
-        **common,
-        orders=shape.orders,
-        control_share=config.control_share,
-        control_dropout=config.control_dropout,
-        infill_share=config.infill_share,
-    )
 
 
 def genre_number(vocabulary: Vocabulary, genre: str | None) -> int:

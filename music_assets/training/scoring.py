@@ -1,8 +1,8 @@
 """The exact likelihood of whole pieces under a network."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from music_assets.models import roll_rnn as pianoroll
-from music_assets.models.config import NetworkConfig
-from music_assets.models.network import Network
-from music_assets.models.roll_rnn import PianoRoll
-from music_assets.tokens.repeats import NONE, continuations
+from music_assets.models.network import TokenNetwork
+from music_assets.models.roll_rnn import RollRNN
+from music_assets.tokens.repeats import NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.rolls import KEYS, planes
-from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.tokens.vocabulary import RANGES, Vocabulary
 from music_assets.training.config import Precision
 from music_assets.training.precision import autocast
 from music_assets.training.roll_batches import count_steps, genre_number, whole
@@ -26,17 +25,26 @@ _BATCH_STEPS = 65_536
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class PieceScore:
+    """What a network pays for one piece."""
+
+    nats: np.ndarray  # float32[n], -ln p of each token, or step of the roll
+    notes: int
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)  # what else was measured at each, float32[n]
+
+
 class _Window(NamedTuple):
     document: int
     ids: np.ndarray  # int64[t], prompt included
-    continued: np.ndarray  # int64[t, orders], of the ids
+    candidates: np.ndarray  # int64[t, M], of the ids
     targets: np.ndarray  # int64[n], the scored ones: what follows the last n ids
     first: int  # place of targets[0] in the document
 
 
 @torch.no_grad()
 def token_nats(
-    network: Network,
+    network: TokenNetwork,
     vocabulary: Vocabulary,
     documents: Sequence[np.ndarray],
     genre: str | None = None,
@@ -56,7 +64,7 @@ def token_nats(
     windows = [
         window
         for index, document in enumerate(documents)
-        for window in _windows(index, document, prompt, vocabulary.eos, network.config)
+        for window in _windows(index, document, prompt, vocabulary.eos, network)
     ]
     windows.sort(key=lambda window: len(window.ids))
     nats = [np.empty(len(document) + 1, dtype=np.float32) for document in documents]
@@ -65,16 +73,16 @@ def token_nats(
     for batch in _batches(windows, lambda window: len(window.ids), _BATCH_TOKENS):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)
-        continued = np.full((len(batch), width, len(network.config.orders)), NONE)
+        candidates = np.full((len(batch), width, len(network.match_lengths)), NO_CANDIDATE)
         targets = np.full((len(batch), width), vocabulary.pad)
         for row, window in enumerate(batch):  # padding comes last, where a causal network cannot see it
             end = len(window.ids)
             ids[row, :end] = window.ids
-            continued[row, :end] = window.continued
+            candidates[row, :end] = window.candidates
             targets[row, end - len(window.targets) : end] = window.targets
         with autocast(network.device, precision):
             logits = network(
-                torch.from_numpy(ids).to(network.device), continued=torch.from_numpy(continued).to(network.device)
+                torch.from_numpy(ids).to(network.device), candidates=torch.from_numpy(candidates).to(network.device)
             )
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(),
@@ -89,26 +97,29 @@ def token_nats(
     return nats
 
 
-@dataclass(frozen=True)
-class RollScore:
-    """What a piano-roll network expects of a roll, step by step; float32[steps] each."""
-
-    nats: np.ndarray  # -ln p
-    expected: np.ndarray  # keys that sound on average, by the network's chances
-    found: np.ndarray  # keys that sound
-    notes: int  # keys that are struck in all steps
-
-
-@torch.no_grad()
-def roll_scores(
-    network: PianoRoll,
+def token_scores(
+    network: TokenNetwork,
     vocabulary: Vocabulary,
     documents: Sequence[np.ndarray],
     genre: str | None = None,
     precision: Precision = "auto",
-) -> list[RollScore]:
+) -> list[PieceScore]:
+    """The :func:`token_nats` of each document, with its notes. Raises UnknownGenre."""
+    nats = token_nats(network, vocabulary, documents, genre, precision)
+    return [PieceScore(one, _count_notes(document)) for one, document in zip(nats, documents, strict=True)]
+
+
+@torch.no_grad()
+def roll_scores(
+    network: RollRNN,
+    vocabulary: Vocabulary,
+    documents: Sequence[np.ndarray],
+    genre: str | None = None,
+    precision: Precision = "auto",
+) -> list[PieceScore]:
     """The likelihood of each document's whole roll, every step given all before it and the genre. Where a piece ends is
-    not asked.
+    not asked. Notes are keys struck; measured are ``density_expected``, the keys that sound in a step on average by the
+    network's chances, and ``density_found``, those that do.
 
     A roll says less than its document: one instrument, no velocities, 16th notes, 88 keys. Nats of the two do not
     compare.
@@ -119,7 +130,7 @@ def roll_scores(
     number, context = genre_number(vocabulary, genre), network.config.context
     steps = [count_steps(document) for document in documents]
     order = sorted(range(len(steps)), key=steps.__getitem__)
-    scores: dict[int, RollScore] = {}
+    scores: dict[int, PieceScore] = {}
     training = network.training
     network.eval()
     for batch in _batches(order, steps.__getitem__, _BATCH_STEPS):
@@ -142,7 +153,8 @@ def roll_scores(
                 found[:, :, start : start + context] = torch.stack(measured).cpu().numpy()
         for row, index in enumerate(batch):
             nats, expected, sounding = found[:, row, : steps[index]]
-            scores[index] = RollScore(nats, expected, sounding, int(cells[row, :, :KEYS].sum()))
+            densities = {"density_expected": expected, "density_found": sounding}
+            scores[index] = PieceScore(nats, int(cells[row, :, :KEYS].sum()), densities)
     network.train(training)
     return [scores[index] for index in range(len(steps))]
 
@@ -156,18 +168,24 @@ def bits_per_note(nats: Sequence[np.ndarray], notes: Sequence[int] | np.ndarray)
     return float(sum(part.sum(dtype=np.float64) for part in nats)) / math.log(2) / total if total else math.nan
 
 
+def _count_notes(document: np.ndarray) -> int:
+    """Each note has one velocity."""
+    velocities = RANGES["Velocity"]
+    return int(np.count_nonzero((document >= velocities.start) & (document < velocities.stop)))
+
+
 def _windows(
-    index: int, document: np.ndarray, prompt: np.ndarray, eos: int, config: NetworkConfig
+    index: int, document: np.ndarray, prompt: np.ndarray, eos: int, network: TokenNetwork
 ) -> Iterator[_Window]:
     body = np.append(document.astype(np.int64), eos)
-    continued = continuations(body, orders=config.orders)
-    nothing = np.full((len(prompt), len(config.orders)), NONE)
-    reach = config.context - len(prompt) + 1  # tokens that a window can predict
+    candidates = repeat_candidates(body, match_lengths=network.match_lengths)
+    nothing = np.full((len(prompt), len(network.match_lengths)), NO_CANDIDATE)
+    reach = network.config.context - len(prompt) + 1  # tokens that a window can predict
     scored = 0
-    for start in range(0, len(body), config.context // 2):
+    for start in range(0, len(body), network.config.context // 2):
         end = min(start + reach, len(body))
         ids = np.concatenate([prompt, body[start : end - 1]])
-        yield _Window(index, ids, np.concatenate([nothing, continued[start : end - 1]]), body[scored:end], scored)
+        yield _Window(index, ids, np.concatenate([nothing, candidates[start : end - 1]]), body[scored:end], scored)
         scored = end
         if end == len(body):
             return

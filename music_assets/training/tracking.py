@@ -16,10 +16,10 @@ import polars as pl
 
 from music_assets.checkpoints.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.config import unit
+from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths, file_name
 from music_assets.training.champion import Decision
-from music_assets.training.loop import TrainingProgress
+from music_assets.training.progress import TrainingProgress
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -348,7 +348,7 @@ def card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, str]) -
         for genre in facts.genres
         for of in [[shard for shard in facts.shards if shard.genre == genre]]
     ]
-    counted = unit(facts.architecture)
+    counted = find_architecture(facts.architecture).unit
     of = "note" if counted == "tokens" else "note of the roll, which compare with those of other piano rolls alone,"
     score = "not measured" if facts.bits_per_note is None else f"{facts.bits_per_note:.3f} bits per {of}"
     settings = ", ".join(f"{name} {value}" for name, value in facts.training.items() if value not in (None, {}, []))

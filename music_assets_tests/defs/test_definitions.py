@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 from music_assets.definitions import defs
+from music_assets.models.registry import ARCHITECTURES
 
 GRAPH = {
     "lakh_archive": ("corpus", set()),
@@ -17,10 +18,12 @@ GRAPH = {
     "likelihood": ("evaluation", {"checkpoint", "token_shards"}),
     "feature_stats": ("evaluation", {"generated_samples", "token_shards"}),
     "copy_report": ("evaluation", {"generated_samples", "token_shards"}),
-    "consistency_report": (
+    "consistency_report": ("evaluation", {"generated_samples", "token_shards"}),
+    "evaluation_report": (
         "evaluation",
-        {"generated_samples", "token_shards", "likelihood", "feature_stats", "copy_report"},
+        {"generated_samples", "token_shards", "likelihood", "feature_stats", "copy_report", "consistency_report"},
     ),
+    "comparison": ("evaluation", {"checkpoint", "token_shards"}),
 }
 
 
@@ -42,6 +45,7 @@ def test_every_asset_says_what_it_is(asset):
     assert node.description
     assert len(node.description.splitlines()[0]) > 40
     assert node.kinds
+    assert node.code_version
 
 
 def test_definitions_load_nothing_heavy():
@@ -52,18 +56,15 @@ def test_definitions_load_nothing_heavy():
     assert not done.stderr
 
 
-def test_every_architecture_is_trained_and_those_of_tokens_are_sampled_and_judged():
+def test_one_set_of_architectures_is_for_all():
     graph = defs.resolve_asset_graph()
-    keys = {}
     for asset in ("checkpoint", "likelihood", "feature_stats", "copy_report", "consistency_report"):
         partitions = graph.get(dg.AssetKey(asset)).partitions_def
         assert partitions is not None
-        keys[asset] = partitions.get_partition_keys()
-    assert keys.pop("checkpoint") == ["gpt", "lstm", "gru", "pianoroll"]
-    assert set(map(tuple, keys.values())) == {("gpt", "lstm", "gru")}
+        assert partitions.get_partition_keys() == ["gpt", "lstm", "gru", "pianoroll"]
     samples = graph.get(dg.AssetKey("generated_samples")).partitions_def
     assert isinstance(samples, dg.MultiPartitionsDefinition)
-    assert samples.get_partitions_def_for_dimension("architecture").get_partition_keys() == ["gpt", "lstm", "gru"]
+    assert samples.get_partitions_def_for_dimension("architecture").get_partition_keys() == list(ARCHITECTURES)
 
 
 def test_what_runs_by_itself():

@@ -8,7 +8,6 @@ import pytest
 
 from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.evaluation.architectures import (
-    ROLL_REMARK,
     as_json,
     compare_architectures,
     markdown,
@@ -21,6 +20,7 @@ from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import make_shard
 from music_assets.training.loop import train
+from music_assets.training.representation import representation
 from music_assets.training.scoring import roll_scores, token_nats
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
@@ -73,7 +73,7 @@ def test_all_models_are_scored_on_the_same_test_pieces(trained, rows):
 
 def test_the_table_keeps_apart_what_does_not_compare(rows):
     *lines, empty, remark = markdown(rows).splitlines()
-    assert (empty, remark) == ("", ROLL_REMARK)
+    assert (empty, remark) == ("", representation("pianoroll").remark)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     head, _, *body = cells
     assert {len(line) for line in cells} == {7}
@@ -88,7 +88,7 @@ def test_the_table_keeps_apart_what_does_not_compare(rows):
     assert "roll" not in without
     (roll,) = (row for row in json.loads(as_json(rows)) if row["model"] == "pianoroll")
     assert roll["bits_per_note"] is None
-    assert roll["remark"] == ROLL_REMARK
+    assert roll["remark"] == remark
 
 
 def test_test_pieces_of_drums_alone_are_an_error(trained):
@@ -98,7 +98,7 @@ def test_test_pieces_of_drums_alone_are_an_error(trained):
     drums, tune = encode(score), encode(make_tune(seed=2, bars=4))
     names, splits = ("a", "b", "c"), ("train", "valid", "test")
     shard = make_shard("reel", "original", names, names, splits, (8, 8, 8), (1.0, 1.0, 1.0), [tune, tune, drums])
-    with pytest.raises(ValueError, match="No test piece has a note on the 88 keys"):
+    with pytest.raises(NotMeasurable, match="No test piece has a note on the 88 keys"):
         compare_architectures(trained[:1], [shard], CONFIG)
     require_comparable(["gpt"], [shard])
     with pytest.raises(NotMeasurable, match="leave pianoroll out"):

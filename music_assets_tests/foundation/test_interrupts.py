@@ -96,7 +96,7 @@ def once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, nth: int) ->
 def test_an_interrupted_training_is_saved_and_goes_on_bit_by_bit(
     place: Callable[[pytest.MonkeyPatch], None], tmp_path: Path
 ):
-    config = small_config(network={"dropout": 0.2}, ema=0.9)
+    config = small_config(network={"dropout": 0.2})
     whole, parts = [], []
     expected = train("gpt", config, shards(), tmp_path / "whole", report=until(None, whole))
 

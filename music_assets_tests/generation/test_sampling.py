@@ -6,11 +6,10 @@ from hypothesis import strategies as st
 
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import Repeats, draw, keep_allowed, keep_likeliest, sample
-from music_assets.models.build import build
-from music_assets.models.config import TokenArchitecture, network_config
+from music_assets.models.registry import build, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
-from music_assets.tokens.repeats import NONE, ORDERS, continuations
+from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
 from music_assets_tests.midi_files import make_tune
 
@@ -18,7 +17,7 @@ VOCABULARY = Vocabulary(("reel", "jig"))
 BAR = VOCABULARY.ranges["Bar"].start
 
 
-def untrained(architecture: TokenArchitecture = "gpt", context=64):
+def untrained(architecture="gpt", context=64):
     torch.manual_seed(0)
     sizes = {"layers": 1, "width": 32, "context": context}
     extra = {"heads": 2} if architecture == "gpt" else {"embedding": None}
@@ -77,12 +76,12 @@ def test_the_mask_is_the_grammars_and_leaves_the_other_logits():
 
 @given(st.lists(st.lists(st.integers(10, 12), min_size=60, max_size=60), min_size=1, max_size=3), st.integers(0, 60))
 def test_repeats_are_found_as_rows_grow(rows, length):
-    repeats = Repeats(len(rows), 64, ORDERS, torch.device("cpu"))
+    repeats = Repeats(len(rows), 64, MATCH_LENGTHS, torch.device("cpu"))
     for place in range(length):
         repeats.append(torch.tensor([row[place] for row in rows]))
     for row, found in zip(rows, repeats.found, strict=True):
-        np.testing.assert_array_equal(found[:length], continuations(np.array(row[:length])))
-        assert (found[length:] == NONE).all()
+        np.testing.assert_array_equal(found[:length], repeat_candidates(np.array(row[:length])))
+        assert (found[length:] == NO_CANDIDATE).all()
 
 
 @pytest.mark.parametrize("architecture", ["gpt", "lstm", "gru"])

@@ -1,14 +1,18 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 
-from music_assets.models.build import build
-from music_assets.models.config import PRESETS, TOKEN_ARCHITECTURES, network_config, read_config
+from music_assets.foundation.settings import InvalidSettings
 from music_assets.models.gpt import attend
-from music_assets.models.network import IGNORED, CapacityExceeded
-from music_assets.tokens.repeats import NONE, ORDERS
+from music_assets.models.network import IGNORED, CapacityExceeded, TokenNetwork
+from music_assets.models.registry import ARCHITECTURES, NotSampled, build, network_config, read_config
+from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 
 VOCABULARY_SIZE = 128
 SMALL = {"layers": 2, "width": 32, "context": 64}
@@ -19,6 +23,7 @@ def small(architecture, **overrides):
     extra = {"heads": 2} if architecture == "gpt" else {"embedding": 16}
     network = build(network_config(architecture, "tiny", SMALL | extra | overrides), VOCABULARY_SIZE)
     with torch.no_grad():
+        assert isinstance(network, TokenNetwork)
         for parameter in network.parameters():  # what starts at zero would hide mistakes
             parameter += 0.1 * torch.randn_like(parameter)
     return network.eval()
@@ -94,54 +99,57 @@ def test_a_recurrent_state_has_no_limit(architecture):
     assert state.fits(10**9)
 
 
-def test_a_gpt_makes_use_of_continuations_also_when_it_decodes_in_pieces():
+def test_a_gpt_makes_use_of_repeats_also_when_it_decodes_in_pieces():
     network = small("gpt")
-    ids, continued = torch.randint(1, VOCABULARY_SIZE, (2, 24)), torch.randint(1, VOCABULARY_SIZE, (2, 24, len(ORDERS)))
-    continued[:, ::3, 1] = NONE
-    expected = network(ids, continued=continued)
+    ids, candidates = (
+        torch.randint(1, VOCABULARY_SIZE, (2, 24)),
+        torch.randint(1, VOCABULARY_SIZE, (2, 24, len(MATCH_LENGTHS))),
+    )
+    candidates[:, ::3, 1] = NO_CANDIDATE
+    expected = network(ids, candidates=candidates)
     assert not torch.allclose(expected, network(ids), rtol=1e-2, atol=1e-2)
     state, pieces, place = network.initial_state(2, 24), [], 0
     for part in ids.split([7, 1, 1, 5, *[1] * 10], dim=1):
-        logits, state = network.decode(part, state, continued[:, place : place + part.shape[1]])
+        logits, state = network.decode(part, state, candidates[:, place : place + part.shape[1]])
         pieces.append(logits)
         place += part.shape[1]
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
-def test_no_continuation_is_the_same_as_none_given(architecture):
+def test_no_candidate_is_the_same_as_none_given(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 10))
-    nothing = torch.full((2, 10, len(ORDERS)), NONE)
-    torch.testing.assert_close(network(ids, continued=nothing), network(ids))
+    nothing = torch.full((2, 10, len(MATCH_LENGTHS)), NO_CANDIDATE)
+    torch.testing.assert_close(network(ids, candidates=nothing), network(ids))
 
 
 LENGTHS = ([20], [7, 13], [1, 1, 18], [9, 4, 6, 1])
 
 
 def packed():
-    """Rows of several pieces: ids, documents, and the pieces themselves."""
+    """Rows of several pieces: ids, segment_ids, and the pieces themselves."""
     random = torch.Generator().manual_seed(2)
     pieces = [torch.randint(VOCABULARY_SIZE, (length,), generator=random) for row in LENGTHS for length in row]
-    documents = torch.stack([torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in LENGTHS])
-    return torch.cat(pieces).view(documents.shape), documents, pieces
+    segment_ids = torch.stack([torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in LENGTHS])
+    return torch.cat(pieces).view(segment_ids.shape), segment_ids, pieces
 
 
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_logits_of_each_piece_alone(architecture):
     network = small(architecture)
-    ids, documents, pieces = packed()
+    ids, segment_ids, pieces = packed()
     expected = torch.cat([network(piece[None])[0] for piece in pieces])
-    torch.testing.assert_close(network(ids, documents).flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network(ids, segment_ids).flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(network(ids).flatten(0, 1), expected, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
     network = small(architecture)
-    ids, documents, pieces = packed()
+    ids, segment_ids, pieces = packed()
     together = torch.autograd.grad(
-        network(ids, documents).square().sum(), list(network.parameters()), materialize_grads=True
+        network(ids, segment_ids).square().sum(), list(network.parameters()), materialize_grads=True
     )
     losses = torch.stack([network(piece[None]).square().sum() for piece in pieces])
     alone = torch.autograd.grad(losses.sum(), list(network.parameters()), materialize_grads=True)
@@ -151,14 +159,14 @@ def test_a_packed_row_gives_the_gradients_of_each_piece_alone(architecture):
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_a_packed_row_gives_the_logits_of_each_piece_under_autocast(architecture):
     network = small(architecture)
-    ids, documents, pieces = packed()
+    ids, segment_ids, pieces = packed()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = torch.cat([network(piece[None])[0] for piece in pieces])
-        torch.testing.assert_close(network(ids, documents).flatten(0, 1), expected, rtol=0.05, atol=0.05)
+        torch.testing.assert_close(network(ids, segment_ids).flatten(0, 1), expected, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
-def test_rows_of_one_piece_need_no_documents(architecture):
+def test_rows_of_one_piece_need_no_segment_ids(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 20))
     torch.testing.assert_close(network(ids, torch.zeros_like(ids)), network(ids))
@@ -222,30 +230,58 @@ def test_presets_have_the_size_they_promise(architecture, preset, low, high):
         (("gpt", "huge"), "No preset 'huge' for gpt: choose one of tiny, small, base"),
         (("gpt", "tiny", {"layer": 3}), "layer"),
         (("gpt", "tiny", {"width": 100, "heads": 3}), "choose a multiple of 6"),
-        (("gpt", "tiny", {"embedding": 64}), "applies to lstm and gru only"),
+        (("gpt", "tiny", {"embedding": 64}), "embedding cannot be 64: extra inputs"),
+        (("gpt", "tiny", {"match_lengths": [4, 12]}), "not rising powers of two"),
+        (("gpt", "tiny", {"match_lengths": [8, 4]}), "not rising powers of two"),
+        (("gru", "tiny", {"heads": 2}), "heads cannot be 2"),
+        (("lstm", "tiny", {"match_lengths": []}), "match_lengths"),
         (("lstm", "tiny", {"tied": True, "embedding": 64}), "tied weights need"),
         (("pianoroll", "tiny", {"heads": 2}), "heads"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, sentence):
-    with pytest.raises((ValueError, ValidationError), match=sentence):
+    with pytest.raises(InvalidSettings, match=sentence):
         network_config(*arguments)
 
 
-@pytest.mark.parametrize("architecture", PRESETS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_preset_is_read_back_as_it_was_written(architecture):
-    for preset in PRESETS[architecture].values():
-        again = read_config(preset.model_dump_json())
-        assert (type(again), again) == (type(preset), preset)
+    for name in ARCHITECTURES[architecture].presets:
+        config = network_config(architecture, name)
+        again = read_config(config.model_dump_json())
+        assert (type(again), again) == (type(config), config)
+        assert again.architecture == architecture
+
+
+def test_a_configuration_says_what_a_network_is_told_of_repeats():
+    assert json.loads(network_config("gpt").model_dump_json())["match_lengths"] == list(MATCH_LENGTHS)
+    assert small("gpt").match_lengths == MATCH_LENGTHS
+    assert small("lstm").match_lengths == ()
+    deaf = small("gpt", match_lengths=[])
+    assert deaf.match_lengths == ()
+    ids, candidates = torch.randint(1, VOCABULARY_SIZE, (2, 24)), torch.empty(2, 24, 0, dtype=torch.long)
+    assert torch.equal(deaf(ids, candidates=candidates), deaf(ids))
+    assert deaf.parameter_count == small("gpt").parameter_count - len(MATCH_LENGTHS) * VOCABULARY_SIZE * 32
+
+
+def test_the_registry_is_read_without_torch():
+    code = "import sys, music_assets.models.registry; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_an_architecture_that_cannot_be_sampled_says_so():
+    ARCHITECTURES["gpt"].require_sampling()
+    with pytest.raises(NotSampled, match="A pianoroll has no samples and no report: choose one of gpt, lstm, gru"):
+        ARCHITECTURES["pianoroll"].require_sampling()
 
 
 def test_the_loss_counts_what_it_scores():
     network = small("gpt")
-    ids, documents, _ = packed()
+    ids, segment_ids, _ = packed()
     targets = ids.roll(-1, 1)
     targets[:, 10:13] = IGNORED
-    nats, scored = network.loss(ids, targets, documents)
-    chances = network(ids, documents).log_softmax(-1)
+    nats, scored = network.loss(ids, targets, segment_ids)
+    chances = network(ids, segment_ids).log_softmax(-1)
     expected = -sum(
         chances[row, place, targets[row, place]]
         for row in range(len(ids))

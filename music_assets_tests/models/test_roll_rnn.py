@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-from music_assets.models.build import build
-from music_assets.models.config import network_config, read_config
-from music_assets.models.roll_rnn import PLANES, PianoRoll, density, expected_density, nats
+from music_assets.models.registry import build, network_config, read_config
+from music_assets.models.roll_rnn import PLANES, RollRNN, density, expected_density, nats
 from music_assets.tokens.rolls import KEYS
 
 SMALL = network_config("pianoroll", "small", {"width": 24, "context": 32})
@@ -13,7 +12,7 @@ SMALL = network_config("pianoroll", "small", {"width": 24, "context": 32})
 
 def small(**other):
     torch.manual_seed(0)
-    network = PianoRoll(SMALL.model_copy(update=other))
+    network = RollRNN(SMALL.model_copy(update=other), 704)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

@@ -158,7 +158,7 @@ def test_another_vocabulary_encodes_everything_again(tmp_path: Path, monkeypatch
     genre.add(0, 1)
     genre.build("original")
     for module in ("vocabulary", "shards"):
-        monkeypatch.setattr(f"music_assets.tokens.{module}.FINGERPRINT", "another")
+        monkeypatch.setattr(f"music_assets.tokens.{module}.DOCUMENT_FINGERPRINT", "another")
     assert [(s.encoded, s.reused, s.rewritten) for s in genre.build("original")] == [(2, 0, True)]
     assert read_shard(genre.path("original")).fingerprint == "another"
 

@@ -17,7 +17,7 @@ from music_assets.tokens.shards import (
     write_shard,
 )
 from music_assets.tokens.transposition import BadTranspositions, transpose
-from music_assets.tokens.vocabulary import FINGERPRINT, TOKEN_TYPES, Vocabulary, VocabularyMismatch
+from music_assets.tokens.vocabulary import DOCUMENT_FINGERPRINT, TOKEN_TYPES, Vocabulary, VocabularyMismatch
 from music_assets_tests.midi_files import STYLES, make_tune
 
 
@@ -41,7 +41,7 @@ def test_a_shard_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "jazz" / "original.arrow"
     write(path, shard())
     read = read_shard(path)
-    assert (read.genre, read.transposition, read.fingerprint) == ("jazz", "original", FINGERPRINT)
+    assert (read.genre, read.transposition, read.fingerprint) == ("jazz", "original", DOCUMENT_FINGERPRINT)
     assert (read.piece_ids, read.group_ids) == (["a", "b"], ["group a", "group b"])
     np.testing.assert_array_equal(read.where("train"), [1])
     np.testing.assert_array_equal(read.document(0), [0, 1, 2])
@@ -169,6 +169,6 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(BadShard, match="has the columns of another version: materialise token_shards again"):
         read_shard(tmp_path / "older")
     for module in ("vocabulary", "shards"):
-        monkeypatch.setattr(f"music_assets.tokens.{module}.FINGERPRINT", "another")
-    with pytest.raises(VocabularyMismatch, match=f"was made with vocabulary {FINGERPRINT}"):
+        monkeypatch.setattr(f"music_assets.tokens.{module}.DOCUMENT_FINGERPRINT", "another")
+    with pytest.raises(VocabularyMismatch, match=f"was made with vocabulary {DOCUMENT_FINGERPRINT}"):
         read_shard(tmp_path / "x")

@@ -1,12 +1,16 @@
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from music_assets.tokens import vocabulary as vocabulary_module
 from music_assets.tokens.vocabulary import (
     CONTROL_RANGES,
     CONTROLS,
+    DOCUMENT_FINGERPRINT,
     FINGERPRINT,
     MEANINGS,
     TOKEN_TYPES,
@@ -42,7 +46,24 @@ def test_ranges_follow_each_other_and_give_the_types() -> None:
 
 def test_the_fingerprint_of_stored_shards_and_checkpoints_is_still_this_versions() -> None:
     # Another one makes every shard and checkpoint useless: change it only together with the ids.
-    assert FINGERPRINT == "3b63e36d925b4d41"
+    assert DOCUMENT_FINGERPRINT == "3b63e36d925b4d41"
+
+
+def test_an_edited_edge_or_class_is_another_vocabulary_but_leaves_documents_theirs(monkeypatch):
+    source = Path(vocabulary_module.__file__).read_text()
+    stored = Vocabulary(("jazz",)).to_json()
+    for old, new in (
+        ("[70, 85, 100", "[70, 86, 100"),
+        ("1.5, 2.5", "1.5, 2.6"),
+        ('"density": 8, "bars": 12', '"density": 9, "bars": 11'),
+    ):
+        assert old in source
+        edited = ModuleType("edited")
+        monkeypatch.setitem(sys.modules, "edited", edited)
+        exec(compile(source.replace(old, new), "edited", "exec"), edited.__dict__)
+        assert edited.DOCUMENT_FINGERPRINT == DOCUMENT_FINGERPRINT
+        with pytest.raises(edited.VocabularyMismatch, match=FINGERPRINT):
+            edited.Vocabulary.from_json(stored)
 
 
 def test_a_new_genre_changes_no_id_and_no_fingerprint() -> None:

@@ -29,9 +29,9 @@ def shards(pieces: int = 12, bars: int = 8, transpositions: tuple[str, ...] = ("
     return made
 
 
-def small_config(**other) -> TrainingConfig:
+def small_config(architecture: str = "gpt", **other) -> TrainingConfig:
     """A network over tokens that takes milliseconds a step."""
-    return _config({"heads": 2} | other.pop("network", {}), other)
+    return _config(({"heads": 2} if architecture == "gpt" else {}) | other.pop("network", {}), other)
 
 
 def small_roll_config(**other) -> TrainingConfig:

@@ -3,16 +3,17 @@ from functools import cache
 import numpy as np
 import pytest
 
-from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
+from music_assets.models.registry import build, network_config
 from music_assets.tokens.controls import control_class, controls
 from music_assets.tokens.infill import join
 from music_assets.tokens.remi import encode
-from music_assets.tokens.repeats import NONE, ORDERS, continuations
+from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
 from music_assets.training.config import TrainingConfig
-from music_assets.training.roll_batches import build_batches
+from music_assets.training.representation import representation
+from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards
 
@@ -22,7 +23,7 @@ GENRES, CONTROL, PROGRAM = (VOCABULARY.ranges[name] for name in ("Genre", "Contr
 
 
 def batches(made=None, **other):
-    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "orders": ORDERS} | other))
+    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "match_lengths": MATCH_LENGTHS} | other))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def presented():
 
 def pieces_of(batch):
     """Of every piece in a batch: place in its row, prompt, ids, and whether EOS is there."""
-    for ids, documents in zip(batch.ids, batch.documents, strict=True):
+    for ids, documents in zip(batch.ids, batch.segment_ids, strict=True):
         for number in range(documents[-1] + 1):
             tokens = ids[documents == number].tolist()
             body = next(
@@ -79,9 +80,9 @@ def test_every_row_begins_with_a_prompt_and_a_bar_line(drawn):
 
 def test_pieces_are_numbered_from_bos_to_bos(presented):
     for batch in presented:
-        assert batch.documents.dtype == np.int64
-        np.testing.assert_array_equal(batch.documents, np.cumsum(batch.ids == VOCABULARY.bos, axis=1) - 1)
-        assert batch.documents.any()
+        assert batch.segment_ids.dtype == np.int64
+        np.testing.assert_array_equal(batch.segment_ids, np.cumsum(batch.ids == VOCABULARY.bos, axis=1) - 1)
+        assert batch.segment_ids.any()
 
 
 def test_targets_are_the_next_ids_except_for_what_nobody_could_know(presented):
@@ -257,28 +258,30 @@ def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
     known = [shard.document(row).tolist() for shard in shards() for row in shard.where("train")]
     earlier = 0
     for batch in drawn:
-        for ids, documents, continued in zip(batch.ids, batch.documents, batch.continued, strict=True):
+        for ids, documents, candidates in zip(batch.ids, batch.segment_ids, batch.candidates, strict=True):
             for number in range(documents[-1] + 1):
                 own = documents == number
                 tokens = ids[own].tolist()
                 prompt = 2 if tokens[1:2] and tokens[1] in GENRES else 1
-                assert (continued[own][:prompt] == NONE).all()
+                assert (candidates[own][:prompt] == NO_CANDIDATE).all()
                 body = tokens[prompt:]
                 expected = {
-                    continuations(np.array([*piece, VOCABULARY.eos])[: start + len(body)], start).tobytes(): start
+                    repeat_candidates(np.array([*piece, VOCABULARY.eos])[: start + len(body)], start).tobytes(): start
                     for piece in known
                     for start in ([i for i, token in enumerate(piece) if token == BAR] if number == 0 else [0])
                     if [*piece, VOCABULARY.eos][start : start + len(body)] == body
                 }
-                assert not body or continued[own][prompt:].tobytes() in expected
-                earlier += bool(body) and expected[continued[own][prompt:].tobytes()] > 0
+                assert not body or candidates[own][prompt:].tobytes() in expected
+                earlier += bool(body) and expected[candidates[own][prompt:].tobytes()] > 0
     assert earlier
 
 
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_only_a_gpt_is_told_of_repeats(architecture):
-    made = build_batches(network_config(architecture), TrainingConfig(), shards(), VOCABULARY)
+    made = representation(architecture).batches(
+        build(network_config(architecture), VOCABULARY.size), TrainingConfig(), shards(), VOCABULARY
+    )
     assert isinstance(made, Batches)
-    told = made(0).continued
+    told = made(0).candidates
     assert told.shape == (*made(0).ids.shape, 4 if architecture == "gpt" else 0)
-    assert (told != NONE).any() == (architecture == "gpt")
+    assert (told != NO_CANDIDATE).any() == (architecture == "gpt")

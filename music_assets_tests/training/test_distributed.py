@@ -1,6 +1,7 @@
-"""Two processes that share each batch, against one."""
+"""Two processes that share each batch, against one; and what a process says when it fails."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 
 from music_assets.tokens.shards import read_shard, write_shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.distributed import Job, joined
+from music_assets.training import distributed
+from music_assets.training.distributed import Job, process_group
 from music_assets.training.loop import train
+from music_assets.training.precision import UnusableDevice
 from music_assets_tests.training.corpus import shards, small_config
 
 pytestmark = pytest.mark.slow
@@ -80,5 +83,38 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 def test_a_device_that_cannot_serve_all_processes_is_refused(device, sentence, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match=sentence), joined(device):
+    with pytest.raises(UnusableDevice, match=sentence), process_group(device):
         pass
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """Runs one process of a group whose job raises an error; the words that it leaves for Dagster."""
+
+    def run(error):
+        def broken(job):
+            raise error
+
+        monkeypatch.setattr(distributed, "run_job", broken)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        monkeypatch.setattr(sys, "argv", ["distributed", str(tmp_path / "job.json")])
+        (tmp_path / "job.json").write_text(job(tmp_path).model_dump_json())
+        with pytest.raises((SystemExit, type(error))) as caught:
+            distributed.main()
+        said = tmp_path / distributed.ERROR
+        return caught.value, said.read_text() if said.exists() else None
+
+    return run
+
+
+def test_a_process_says_what_a_user_can_mend(failing, capsys):
+    sentence = "The device 'cuda:7' is one for 2 processes: choose auto, cuda or cpu."
+    ended, said = failing(UnusableDevice(sentence))
+    assert (ended.code, said) == (1, sentence)
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
+def test_a_bug_in_a_process_keeps_its_traceback(failing):
+    bug = ValueError("operands could not be broadcast together")
+    raised, said = failing(bug)
+    assert (raised, said) == (bug, None)

@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from music_assets.checkpoints.runs import CheckpointError
 from music_assets.checkpoints.storage import load_checkpoint
-from music_assets.models.build import build
-from music_assets.models.config import network_config
+from music_assets.models.registry import build, network_config
 from music_assets.models.roll_rnn import PLANES
 from music_assets.tokens import remi
 from music_assets.tokens import rolls as pianoroll
@@ -93,8 +92,10 @@ def test_scores_are_those_of_every_cell_in_one_pass_over_the_piece(full_precisio
         assert score.nats.dtype == np.float32
         np.testing.assert_allclose(score.nats, total, rtol=1e-4)
         strike, hold = chances[:, :KEYS], chances[:, KEYS:]
-        np.testing.assert_allclose(score.expected, (1 - (1 - strike) * (1 - hold)).sum(1), rtol=1e-4)
-        np.testing.assert_array_equal(score.found, found.sum(1))
+        np.testing.assert_allclose(
+            score.measures["density_expected"], (1 - (1 - strike) * (1 - hold)).sum(1), rtol=1e-4
+        )
+        np.testing.assert_array_equal(score.measures["density_found"], found.sum(1))
         assert score.notes == found[:, :KEYS].sum()
     assert len(scores[-1].nats) == scores[-1].notes == 0
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from music_assets.models.build import build
-from music_assets.models.config import TOKEN_ARCHITECTURES, network_config
-from music_assets.tokens.repeats import NONE, ORDERS, continuations
+from music_assets.models.registry import build, network_config
+from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training import scoring
 from music_assets.training.scoring import bits_per_note, token_nats
+from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 
 VOCABULARY = Vocabulary(("reel",))
 CONTEXT = 16
@@ -45,9 +45,9 @@ def one_window_a_token(model, document, genre):
     for place, token in enumerate(body):
         start = 0 if place < reach else stride * math.ceil((place - reach + 1) / stride)
         with torch.no_grad():
-            found = continuations(np.array(body[:place], dtype=np.uint16), start)
-            continued = np.concatenate([np.full((len(prompt), len(ORDERS)), NONE), found])[None]
-            logits = model(torch.tensor([prompt + body[start:place]]), continued=torch.from_numpy(continued))[0, -1]
+            found = repeat_candidates(np.array(body[:place], dtype=np.uint16), start)
+            candidates = np.concatenate([np.full((len(prompt), len(MATCH_LENGTHS)), NO_CANDIDATE), found])[None]
+            logits = model(torch.tensor([prompt + body[start:place]]), candidates=torch.from_numpy(candidates))[0, -1]
         nats.append(-logits.log_softmax(-1)[token].item())
     return np.array(nats)
 

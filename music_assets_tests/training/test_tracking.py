@@ -17,7 +17,8 @@ from mlflow import MlflowClient
 from music_assets.checkpoints.runs import champion, read_facts
 from music_assets.paths import DataPaths
 from music_assets.training.champion import Decision, challenge
-from music_assets.training.loop import TrainingProgress, train
+from music_assets.training.loop import train
+from music_assets.training.progress import TrainingProgress
 from music_assets.training.tracking import CHAMPION, Tracking, TrackingUnreachable, tracking_uri
 from music_assets.training.validation import Score, validation_set
 from music_assets_tests.disks import small_disk
