@@ -31,6 +31,8 @@ from music_assets.corpus.reading.walk import SUFFIXES
 from music_assets.foundation.hashing import file_sha256
 from music_assets.foundation.locks import Busy, exclusive
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("tar", "tar.gz", "zip")
 FILES = {
     "songs/Abba/Dancing Queen.mid": b"MThd" * 700,

@@ -18,6 +18,8 @@ from music_assets.foundation.publishing import DiskFull
 from music_assets_tests import disks
 from music_assets_tests.file_server import FileServer, Manner, file_server
 
+pytestmark = pytest.mark.slow
+
 BODY = random.Random(0).randbytes(300_001)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 KNOWN = {"sha256": SHA256, "size": len(BODY)}

@@ -20,7 +20,7 @@ from music_assets.foundation.errors import MusicAssetsError
 
 LIBRARY = importlib.util.find_spec("music21")
 CONVERT = embedded._convert
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="music21 is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(LIBRARY is None, reason="music21 is not installed")]
 
 
 @pytest.fixture

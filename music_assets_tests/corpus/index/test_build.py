@@ -29,6 +29,8 @@ from music_assets.corpus.reading.scan import NoFilesTable, scan
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paths(tmp_path: Path) -> DataPaths:

@@ -3,11 +3,14 @@
 from collections import Counter, defaultdict
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from music_assets.corpus.index.splits import SPLITS, TEST_SHARE, VALID_SHARE, WITHHELD, assign_splits, own_split
 from music_assets.corpus.labels.songs import group_ids, song_key
+
+pytestmark = pytest.mark.slow
 
 TITLES = [next(f"{split} {i}" for i in range(1000) if own_split(f"{split} {i}") == split) for split in SPLITS] + [
     next(f"other {split} {i}" for i in range(1000) if own_split(f"other {split} {i}") == split) for split in SPLITS

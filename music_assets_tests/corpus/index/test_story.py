@@ -17,6 +17,8 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import make_tune, write_corpus, write_tune
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
