@@ -42,7 +42,9 @@ Minutes = Annotated[
     float | None,
     typer.Option(help="Training budget in minutes; as the last time, or 3.5.", min=0.01, callback=_finite),
 ]
-Samples = Annotated[int, typer.Option(help="Samples to generate per genre.", min=1, max=4096)]
+Samples = Annotated[
+    int | None, typer.Option(help="Samples to generate per genre; as the last time, or 24.", min=1, max=4096)
+]
 Retrain = Annotated[
     bool, typer.Option("--retrain", help="Train even if nothing changed since the last training with these settings.")
 ]
@@ -62,7 +64,7 @@ def pipeline(
     architecture: Architecture = "gpt",
     preset: Preset = None,
     minutes: Minutes = None,
-    samples: Samples = 24,
+    samples: Samples = None,
     retrain: Retrain = False,
 ) -> None:
     """Bring the whole graph up to date with the drop folder, as runs that the Dagster UI shows."""
@@ -256,7 +258,7 @@ def ui(
 @contextmanager
 def _interruptible() -> Iterator[None]:
     def clean_up() -> None:
-        from music_assets.pipeline import cancel_own_runs
+        from music_assets.defs.processes import cancel_own_runs
 
         cancel_own_runs()
 

@@ -1,7 +1,6 @@
 """The whole graph in one go, without a daemon: what `make demo` runs. Each step is a run that the Dagster UI shows."""
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,31 +11,26 @@ import dagster as dg
 import psutil
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_champion
-from music_assets.corpus.index.queries import index_summary
 from music_assets.definitions import defs
-from music_assets.defs.corpus import unpublished
-from music_assets.defs.evaluation import consistency_report
+from music_assets.defs.due import pieces_due, reports_due, samples_due, shards_due, training_due, training_settings
 from music_assets.defs.failures import PROCESS
-from music_assets.defs.generation import generated_samples
-from music_assets.defs.model import checkpoint, interrupted_training, last_training, needs_training
-from music_assets.defs.partitions import GENRES, transpositions
-from music_assets.defs.resources import latest
+from music_assets.defs.partitions import GENRES, every_transposition
+from music_assets.defs.processes import fail_abandoned_runs, own_process
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.foundation.publishing import publish
 from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
 from music_assets.training.config import TrainingConfig
 
 
 def run_pipeline(
-    architecture: str, preset: str | None, minutes: float | None, samples: int, retrain: bool = False
+    architecture: str, preset: str | None, minutes: float | None, samples: int | None, retrain: bool = False
 ) -> Path:
     """Materialise what is not up to date, for every genre and one architecture, in order; returns the report's path.
 
     A training is left out if no shard has changed since the last one, unless ``retrain``, or ``preset`` or ``minutes``
     are given and differ from the last time; without them it repeats the last settings. One that was interrupted is
-    gone on with. Samples and reports are left out if they are the champion's already.
+    gone on with. Samples are left out if they are the champion's already, made with the last settings (but for
+    ``samples`` a genre, if given), and reports if they are of these samples.
 
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
@@ -48,48 +42,24 @@ def run_pipeline(
     chosen.require_sampling()
     given = {name: value for name, value in (("preset", preset), ("minutes", minutes)) if value is not None}
     paths = DataPaths.from_environment()
-    report = paths.evaluation(architecture) / "report.html"
     with dg.DagsterInstance.get() as instance:
-        bury_dead_runs(instance)
-        step = _Steps(instance)
+        fail_abandoned_runs(instance)
+        run = AssetRunner(instance)
         bring_shards_up_to_date(instance)
-        begun, trained = (
-            interrupted_training(instance, paths, architecture),
-            last_training(instance, paths, architecture),
-        )
-        last = begun or trained
-        settings = (last.training if last else {}) | given
-        goes_on = begun is not None and settings == begun.training
-        if goes_on or retrain or not _is_trained(instance, paths, trained, settings):
-            step("checkpoint", partition=architecture, config={"checkpoint": settings})
+        settings = training_settings(instance, paths, architecture, given)
+        if retrain or training_due(instance, paths, architecture, settings):
+            run("checkpoint", partition=architecture, config=settings)
         else:
             print(f"checkpoint [{architecture}] is up to date: no shard has changed since the last training")
-
-        champion = read_facts(require_champion(paths.checkpoints(architecture)))
-        due = [
-            genre
-            for genre in champion.genres
-            for made in [latest(instance, generated_samples.key, f"{architecture}|{genre}")]
-            if made is None
-            or (made.text("run"), made.text("samples")) != (champion.run, str(samples))
-            or not paths.samples(architecture, genre).exists()
-        ]
-        for genre in due:
-            count = {"generated_samples": {"count": samples}}
-            step("generated_samples", partition=f"{architecture}|{genre}", config=count)
-        reported = latest(instance, consistency_report.key, architecture)
-        if due or reported is None or reported.text("run") != champion.run or not report.exists():
-            step("likelihood", "feature_stats", "copy_report", "consistency_report", partition=architecture)
-        else:
-            print(f"samples and reports [{architecture}] are up to date with the champion {champion.run}")
-    return report
-
-
-def _is_trained(
-    instance: dg.DagsterInstance, paths: DataPaths, trained: CheckpointFacts | None, settings: Mapping[str, Any]
-) -> bool:
-    """Whether the last training had these settings, and no shard has changed since."""
-    return trained is not None and settings == trained.training and not needs_training(instance, paths, trained)
+        unsampled = samples_due(instance, paths, architecture, {"count": samples} if samples else {})
+        for due in unsampled:
+            run("generated_samples", partition=due.partition, config=due.settings)
+        reports = reports_due(instance, paths, architecture)
+        if reports:
+            run(*reports, partition=architecture)
+        if not unsampled and not reports:
+            print(f"samples and reports [{architecture}] are up to date with the champion")
+    return paths.evaluation(architecture) / "report.html"
 
 
 def run_index(*assets: str) -> None:
@@ -100,7 +70,7 @@ def run_index(*assets: str) -> None:
         MusicAssetsError: a step failed by what a user can mend, in the step's own words.
     """
     with dg.DagsterInstance.get() as instance:
-        bury_dead_runs(instance)
+        fail_abandoned_runs(instance)
         _index(instance, *assets)
 
 
@@ -119,102 +89,48 @@ def run_comparison(
         MusicAssetsError: a step failed by what a user can mend, in the step's own words, there is no such
             architecture or preset, or no test piece to compare on.
     """
-    from music_assets.checkpoints.storage import load_checkpoint
-    from music_assets.evaluation.architectures import as_json, compare_architectures, markdown, require_comparable
-    from music_assets.evaluation.config import EvaluationConfig
+    from music_assets.evaluation.architectures import require_comparable
     from music_assets.tokens.shards import read_shard
 
     for architecture in architectures:
         find_architecture(architecture).preset(preset or "tiny")
     paths = DataPaths.from_environment()
+    settings = TrainingConfig(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
     with dg.DagsterInstance.get() as instance:
-        bury_dead_runs(instance)
-        step = _Steps(instance)
+        fail_abandoned_runs(instance)
+        run = AssetRunner(instance)
         bring_shards_up_to_date(instance)
         genres = sorted(instance.get_dynamic_partitions(GENRES))
-        shards = [read_shard(paths.shard(genre, "original")) for genre in genres]
-        require_comparable(architectures, shards)
-        trained = []
+        require_comparable(architectures, [read_shard(paths.shard(genre, "original")) for genre in genres])
         for architecture in architectures:
-            settings = TrainingConfig(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
-            trained_before = last_training(instance, paths, architecture)
-            if retrain or not _is_trained(instance, paths, trained_before, settings):
-                step("checkpoint", partition=architecture, config={"checkpoint": settings})
+            if retrain or training_due(instance, paths, architecture, settings):
+                run("checkpoint", partition=architecture, config=settings)
             else:
                 print(f"checkpoint [{architecture}] is up to date: it was last trained like this, on these shards")
-            made = latest(instance, checkpoint.key, architecture)
-            assert made is not None
-            best = paths.checkpoints(architecture) / made.text("run") / "best"
-            trained.append((load_checkpoint(best), float(made.text("tokens_per_second"))))
-    rows = compare_architectures(trained, shards, EvaluationConfig())
-    for path, text in (
-        (paths.comparison, markdown(rows)),
-        (paths.comparison.with_suffix(".json"), as_json(rows)),
-    ):
-        with publish(path) as fresh:
-            fresh.write_text(text)
-    return markdown(rows)
+        run("comparison", config={"architectures": list(architectures)})
+    return paths.comparison.read_text()
 
 
 def bring_shards_up_to_date(instance: dg.DagsterInstance) -> None:
-    """Index the drop folder and write every genre's shards, where they are not up to date."""
+    """Index the drop folder, publish what changed, and write the shards that are not of it."""
     _index(instance, "raw_midi", "midi_index")
-    step = _Steps(instance)
-    genres = sorted(instance.get_dynamic_partitions(GENRES))
-    names = transpositions.get_partition_keys()
-    for genre in genres:
-        step("token_shards", partition=genre, partition_range=(f"{genre}|{names[0]}", f"{genre}|{names[-1]}"))
+    run = AssetRunner(instance)
+    due = shards_due(instance, DataPaths.from_environment())
+    for genre in due:
+        run("token_shards", partition=genre, tags=every_transposition(genre))
+    if not due:
+        print("token_shards are up to date")
 
 
 def _index(instance: dg.DagsterInstance, *assets: str) -> None:
-    step = _Steps(instance)
-    step(*assets)
-    for genre, _ in unpublished(instance, index_summary(DataPaths.from_environment().index)):
-        step("genre_pieces", partition=genre)
+    run = AssetRunner(instance)
+    run(*assets)
+    for due in pieces_due(instance, DataPaths.from_environment()):
+        run("genre_pieces", partition=due.partition)
 
 
-def bury_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Give back what runs of this module held whose process was killed: no daemon looks after them."""
-    alive = _processes()
-    for run in _open_runs(instance):
-        process = run.tags[PROCESS]
-        if process.startswith(_host()) and process not in alive:
-            instance.report_run_failed(run, "The process was killed.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def cancel_own_runs() -> None:
-    """The same for the runs of this process, which is about to be killed."""
-    with dg.DagsterInstance.get() as instance:
-        for run in _open_runs(instance):
-            if run.tags[PROCESS] == _own_process():
-                instance.report_run_canceled(run, "It was interrupted.")
-                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _open_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Runs of this module that have not ended."""
-    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-    wanted = dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ended])
-    runs = [record.dagster_run for record in instance.get_run_records(wanted)]
-    return [run for run in runs if PROCESS in run.tags]
-
-
-def _processes() -> set[str]:
-    return {f"{_host()}{one.pid}:{one.info['create_time']:.2f}" for one in psutil.process_iter(["create_time"])}
-
-
-def _own_process() -> str:
-    process = psutil.Process()
-    return f"{_host()}{process.pid}:{process.create_time():.2f}"
-
-
-def _host() -> str:
-    return f"{socket.gethostname()}:"  # runs of other machines may share the instance
-
-
-class _Steps:
-    """Runs assets in this process, and prints what they say, the seconds and the memory they took."""
+class AssetRunner:
+    """Materialises assets in this process, and prints what they say, the seconds and the memory they took."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
@@ -224,27 +140,35 @@ class _Steps:
         self,
         *assets: str,
         partition: str | None = None,
-        partition_range: tuple[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        """Materialise assets in one run.
+
+        Args:
+            assets: their names; a config is of the one that is named.
+            partition: of all of them; where the tags name a range of partitions, what to call it.
+            tags: of the run.
+            config: the asset's settings.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the message is for people.
+            MusicAssetsError: it failed by what a user can mend.
+            RuntimeError: it failed by a bug, with its traceback in words.
+        """
         name = " + ".join(assets) + (f" [{partition}]" if partition else "")
         print(name, flush=True)
-        tags = {PROCESS: _own_process(), MAX_RETRIES_TAG: "0"}  # a daemon beside it is not to start it again
-        if partition_range:
-            tags |= {
-                "dagster/asset_partition_range_start": partition_range[0],
-                "dagster/asset_partition_range_end": partition_range[1],
-            }
         began = time.monotonic()
         with _PeakMemory() as memory:
             result = self.job.execute_in_process(
                 instance=self.instance,
                 asset_selection=[dg.AssetKey(asset) for asset in assets],
-                partition_key=None if partition_range else partition,
-                tags=tags,
+                partition_key=None if tags else partition,
+                # a daemon beside it is not to start it again
+                tags={PROCESS: own_process(), MAX_RETRIES_TAG: "0", **(tags or {})},
                 run_config={
                     "loggers": {"plain": {"config": {}}},
-                    "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+                    "ops": {asset: {"config": dict(config)} for asset in assets} if config else {},
                 },
                 raise_on_error=False,
             )

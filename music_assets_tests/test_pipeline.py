@@ -4,10 +4,10 @@ import socket
 
 import dagster as dg
 
-from music_assets.pipeline import PROCESS, bury_dead_runs
+from music_assets.defs.processes import PROCESS, fail_abandoned_runs
 
 
-def test_only_this_machines_dead_runs_are_buried():
+def test_only_this_machines_abandoned_runs_are_failed():
     with dg.DagsterInstance.ephemeral() as instance:
         runs = {
             host: instance.add_run(
@@ -15,7 +15,7 @@ def test_only_this_machines_dead_runs_are_buried():
             )
             for host in (socket.gethostname(), "elsewhere")
         }
-        bury_dead_runs(instance)
+        fail_abandoned_runs(instance)
         found = {host: instance.get_run_by_id(run.run_id) for host, run in runs.items()}
     assert {host: run.status.value for host, run in found.items() if run} == {
         socket.gethostname(): "FAILURE",

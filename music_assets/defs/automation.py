@@ -4,27 +4,26 @@
     what could not be read --nightly_reading, nightly_encoding--> raw_midi, midi_index; token_shards
     token_shards --nightly_retraining--> checkpoint --new_checkpoint--> generated_samples --condition--> reports
 
-The sensors compare states (what lies on disk, what was last materialised), so a missed tick loses nothing.
+What is out of date is said by :mod:`music_assets.defs.due`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import dagster as dg
 
 from music_assets.corpus.index.build import missing_digest
-from music_assets.corpus.index.queries import index_summary
 from music_assets.corpus.reading.scan import pending, tried_again
-from music_assets.defs.corpus import genre_pieces, midi_index, raw_midi, unpublished
+from music_assets.defs.corpus import genre_pieces, midi_index, raw_midi
+from music_assets.defs.due import pieces_due, retraining_due, samples_due, shards_due
 from music_assets.defs.generation import generated_samples
-from music_assets.defs.model import checkpoint, last_training, needs_training
-from music_assets.defs.partitions import architectures, transpositions
-from music_assets.defs.resources import Data, latest
-from music_assets.defs.tokens import token_shards, unfinished
+from music_assets.defs.model import checkpoint
+from music_assets.defs.partitions import architectures, every_transposition
+from music_assets.defs.resources import Data
+from music_assets.defs.tokens import token_shards
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths
 
 SETTLE_SECONDS = 10.0
@@ -93,14 +92,8 @@ def drop_folder(data: Data) -> dg.RunRequest | dg.SkipReason:
 @user_errors_as_skips
 def changed_genres(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
     """Publishes every genre whose pieces in the index differ from those last published, and no other."""
-    summary = index_summary(data.paths.index)
     requests = [
-        # With the event that it replaces in the key, a genre may also return to what it once was.
-        dg.RunRequest(
-            run_key=f"{genre}:{summary.rows_hash(genre)}:{published.storage_id if published else 'first'}",
-            partition_key=genre,
-        )
-        for genre, published in unpublished(context.instance, summary)
+        dg.RunRequest(run_key=due.key, partition_key=due.partition) for due in pieces_due(context.instance, data.paths)
     ]
     return dg.SensorResult(requests) if requests else dg.SkipReason("Every genre is published as indexed.")
 
@@ -115,18 +108,13 @@ def nightly_reading(data: Data) -> dg.RunRequest | dg.SkipReason:
 
 @dg.schedule(cron_schedule="0 2 * * *", target=token_shards, default_status=dg.DefaultScheduleStatus.RUNNING)
 def nightly_encoding(context: dg.ScheduleEvaluationContext, data: Data) -> list[dg.RunRequest] | dg.SkipReason:
-    """Tries pieces again whose file could not be read when their shards were written."""
+    """Writes the shards that are not of the published pieces: it tries pieces again whose file could not be read."""
     return encodings(context.instance, data.paths) or dg.SkipReason("Every piece is encoded.")
 
 
 def encodings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRequest]:
     """The runs that :func:`nightly_encoding` asks for."""
-    first, *_, last = transpositions.get_partition_keys()
-    ends = {"start": first, "end": last}
-    return [
-        dg.RunRequest(tags={f"dagster/asset_partition_range_{end}": f"{genre}|{key}" for end, key in ends.items()})
-        for genre in unfinished(instance, paths)
-    ]
+    return [dg.RunRequest(tags=every_transposition(genre)) for genre in shards_due(instance, paths)]
 
 
 @dg.schedule(cron_schedule="0 3 * * *", target=checkpoint)
@@ -140,26 +128,26 @@ def nightly_retraining(context: dg.ScheduleEvaluationContext, data: Data) -> lis
 def retrainings(instance: dg.DagsterInstance, paths: DataPaths) -> list[dg.RunRequest]:
     """The runs that :func:`nightly_retraining` asks for."""
     return [
-        dg.RunRequest(partition_key=architecture, run_config={"ops": {"checkpoint": {"config": last.training}}})
+        dg.RunRequest(partition_key=architecture, run_config=_run_config("checkpoint", settings))
         for architecture in architectures.get_partition_keys()
-        for last in [last_training(instance, paths, architecture)]
-        if last is not None and needs_training(instance, paths, last)
+        if (settings := retraining_due(instance, paths, architecture))
     ]
 
 
 @dg.sensor(target=generated_samples, **_often)
-def new_checkpoint(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Samples every genre that a new champion was trained on; a genre it has not seen waits for the next training."""
-    requests = []
-    for architecture in (name for name, one in ARCHITECTURES.items() if one.can_be_sampled):
-        trained = latest(context.instance, checkpoint.key, architecture)
-        if trained is None:
-            continue
-        champion = trained.text("champion")
-        for genre in trained.text("champion_genres").split(", "):
-            partition = dg.MultiPartitionKey({"architecture": architecture, "genre": genre})
-            sampled = latest(context.instance, generated_samples.key, partition)
-            if sampled is None or sampled.text("run") != champion:
-                key = f"{partition}:{champion}:{trained.storage_id}"
-                requests.append(dg.RunRequest(run_key=key, partition_key=partition))
+def new_checkpoint(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
+    """Samples every genre that a new champion was trained on, with its last settings; a genre that the champion has not
+    seen waits for the next training.
+    """
+    requests = [
+        dg.RunRequest(
+            run_key=due.key, partition_key=due.partition, run_config=_run_config("generated_samples", due.settings)
+        )
+        for architecture in architectures.get_partition_keys()
+        for due in samples_due(context.instance, data.paths, architecture)
+    ]
     return dg.SensorResult(requests) if requests else dg.SkipReason("Every champion's genres have its samples.")
+
+
+def _run_config(asset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ops": {asset: {"config": dict(settings)}}}

@@ -1,17 +1,15 @@
 """corpus: MIDI files to a genre-labelled index."""
 
-import hashlib
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
-from music_assets.corpus.index.build import build_index
+from music_assets.corpus.index.build import INDEX_VERSION, build_index
 from music_assets.corpus.index.queries import (
     IndexSummary,
     label_audit,
@@ -21,15 +19,19 @@ from music_assets.corpus.index.queries import (
 )
 from music_assets.corpus.index.settings import IndexSettings
 from music_assets.corpus.reading.scan import scan
+from music_assets.corpus.reading.verdicts import READER_VERSION
 from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.metadata import bars, log_progress, table
 from music_assets.defs.partitions import GENRES, genres
-from music_assets.defs.resources import Data, Materialization, available_cores, latest
+from music_assets.defs.resources import Data, available_cores
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.settings import Settings
 
 
 class LakhConfig(AssetConfig):
+    """What to fetch, and where from."""
+
     collection: Literal["clean_midi", "lmd_full"] = Field(
         "clean_midi",
         description="clean_midi: 17,256 files by artist and title, 234 MB to fetch; lmd_full: 178,561 files, 1.8 GB.",
@@ -46,7 +48,7 @@ class LakhConfig(AssetConfig):
     )
 
 
-@dg.asset(group_name="corpus", kinds={"midi"}, pool="downloads")
+@dg.asset(group_name="corpus", kinds={"midi"}, code_version="1", pool="downloads")
 @user_errors_as_failures
 def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Data) -> dg.MaterializeResult:
     """The Lakh MIDI Dataset in `data/raw`, and genre labels for it in `data/labels`: on demand, never by itself.
@@ -79,7 +81,7 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
         )
     hashes = " ".join([done.sha256, *sorted(label.sha256 for label in labels)])
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(hashlib.blake2b(hashes.encode(), digest_size=16).hexdigest()),
+        data_version=dg.DataVersion(hexdigest(hashes)),
         metadata={
             "collection": done.name,
             "files": done.files,
@@ -98,12 +100,20 @@ SHOWN_REASONS = 100
 
 
 class ScanConfig(AssetConfig, Settings):
+    """What the reading may be told in the launchpad."""
+
     settle_seconds: float = Field(
         0.0, ge=0, description="Leave files that changed more recently than this for the next time."
     )
 
 
-@dg.asset(group_name="corpus", kinds={"midi", "parquet"}, deps=[lakh_archive], pool="index")
+@dg.asset(
+    group_name="corpus",
+    kinds={"midi", "parquet"},
+    code_version=f"reader {READER_VERSION}",
+    deps=[lakh_archive],
+    pool="index",
+)
 @user_errors_as_failures
 def raw_midi(context: dg.AssetExecutionContext, config: ScanConfig, data: Data) -> dg.MaterializeResult:
     """Every MIDI file under `data/raw`: one row a file, with its musical facts or the reason why it is of no use.
@@ -153,7 +163,7 @@ def _first(reasons: dict[str, str]) -> dg.MetadataValue:
 
 
 class IndexConfig(AssetConfig, IndexSettings):
-    pass
+    """What the index may be told in the launchpad."""
 
 
 MAXIMUM_LEAK = 0.005
@@ -163,6 +173,7 @@ MAXIMUM_LEAK = 0.005
 @dg.asset(
     group_name="corpus",
     kinds={"duckdb"},
+    code_version=f"index {INDEX_VERSION}",
     deps=[raw_midi],
     pool="index",
     check_specs=[
@@ -195,65 +206,72 @@ def midi_index(context: dg.AssetExecutionContext, config: IndexConfig, data: Dat
     if not summary.enough:
         raise MusicAssetsError(_why_no_genre(paths.index, summary))
     context.instance.add_dynamic_partitions(GENRES, summary.enough)
-    too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
     context.log.info(
         f"{summary.pieces:,} pieces, {summary.near_duplicates:,} of them near-duplicates, {summary.unlabelled:,} "
         f"without a label; {len(summary.enough)} genres with enough training pieces"
     )
-    mixed = songs_in_two_splits(paths.index)
-    audit = label_audit(paths.index)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(summary.digest),
-        metadata={
-            "files": summary.files,
-            "usable_files": summary.ok,
-            "pieces": summary.pieces,
-            "copies_folded": summary.copies,
-            "near_duplicates": summary.near_duplicates,
-            "largest_cluster_of_near_duplicates": summary.largest_cluster,
-            "pieces_without_label": summary.unlabelled,
-            "pieces_withheld": summary.withheld,
-            "residual_leak": summary.leak,
-            "residual_leak_in_words": f"{summary.leaking} of {summary.held_out} held-out pieces resemble a training "
-            f"piece as near-duplicates do; {summary.held_out_unknown} are too short to be compared",
-            "rewritten": summary.rewritten,
-            "pieces_by_genre": table(
-                {
-                    "genre": name,
-                    "train": genre.train,
-                    "valid": genre.valid,
-                    "test": genre.test,
-                    "near_duplicates": genre.duplicates,
-                    "withheld": genre.withheld,
-                    "partition": genre.enough,
-                }
-                for name, genre in summary.genres.items()
-            ),
-            "training_pieces": bars({name: genre.train for name, genre in summary.genres.items()}),
-            "pieces_reached_by_source": bars({row["source"]: row["pieces"] for row in audit["source_coverage"]}),
-            **{name: table(rows) for name, rows in audit.items()},
-            "label_notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes) or "none"),
-            "path": dg.MetadataValue.path(paths.index),
-        },
-        check_results=[
-            dg.AssetCheckResult(check_name="no_song_in_two_splits", passed=not mixed, metadata={"groups": len(mixed)}),
-            dg.AssetCheckResult(
-                check_name="held_out_music_is_unknown",
-                passed=summary.leak <= MAXIMUM_LEAK,
-                metadata={"leaking": summary.leaking, "held_out": summary.held_out, "share": summary.leak},
-            ),
-            dg.AssetCheckResult(
-                check_name="genres_above_minimum",
-                passed=not too_small,
-                severity=dg.AssetCheckSeverity.WARN,
-                description="Waiting for more training pieces: "
-                + ", ".join(f"{name} has {count}" for name, count in too_small.items())
-                + "."
-                if too_small
-                else None,
-            ),
-        ],
+        metadata={**_index_metadata(summary, label_audit(paths.index)), "path": dg.MetadataValue.path(paths.index)},
+        check_results=_index_checks(summary, songs_in_two_splits(paths.index)),
     )
+
+
+def _index_metadata(summary: IndexSummary, audit: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What the UI shows of an index; the audit is of its labels."""
+    return {
+        "files": summary.files,
+        "usable_files": summary.ok,
+        "pieces": summary.pieces,
+        "copies_folded": summary.copies,
+        "near_duplicates": summary.near_duplicates,
+        "largest_cluster_of_near_duplicates": summary.largest_cluster,
+        "pieces_without_label": summary.unlabelled,
+        "pieces_withheld": summary.withheld,
+        "residual_leak": summary.leak,
+        "residual_leak_in_words": f"{summary.leaking} of {summary.held_out} held-out pieces resemble a training "
+        f"piece as near-duplicates do; {summary.held_out_unknown} are too short to be compared",
+        "rewritten": summary.rewritten,
+        "pieces_by_genre": table(
+            {
+                "genre": name,
+                "train": genre.train,
+                "valid": genre.valid,
+                "test": genre.test,
+                "near_duplicates": genre.duplicates,
+                "withheld": genre.withheld,
+                "partition": genre.enough,
+            }
+            for name, genre in summary.genres.items()
+        ),
+        "training_pieces": bars({name: genre.train for name, genre in summary.genres.items()}),
+        "pieces_reached_by_source": bars({row["source"]: row["pieces"] for row in audit["source_coverage"]}),
+        **{name: table(rows) for name, rows in audit.items()},
+        "label_notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in summary.notes) or "none"),
+    }
+
+
+def _index_checks(summary: IndexSummary, mixed: list[str]) -> list[dg.AssetCheckResult]:
+    """The results of the checks; ``mixed`` are the song groups with pieces in two splits."""
+    too_small = {name: genre.train for name, genre in summary.genres.items() if not genre.enough}
+    return [
+        dg.AssetCheckResult(check_name="no_song_in_two_splits", passed=not mixed, metadata={"groups": len(mixed)}),
+        dg.AssetCheckResult(
+            check_name="held_out_music_is_unknown",
+            passed=summary.leak <= MAXIMUM_LEAK,
+            metadata={"leaking": summary.leaking, "held_out": summary.held_out, "share": summary.leak},
+        ),
+        dg.AssetCheckResult(
+            check_name="genres_above_minimum",
+            passed=not too_small,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="Waiting for more training pieces: "
+            + ", ".join(f"{name} has {count}" for name, count in too_small.items())
+            + "."
+            if too_small
+            else None,
+        ),
+    ]
 
 
 def _why_no_genre(index: Path, summary: IndexSummary) -> str:
@@ -275,15 +293,13 @@ def _why_no_genre(index: Path, summary: IndexSummary) -> str:
     )
 
 
-def unpublished(instance: dg.DagsterInstance, summary: IndexSummary) -> Iterator[tuple[str, Materialization | None]]:
-    """Every genre whose pieces in the index differ from those last published, and that publication."""
-    for genre in sorted(instance.get_dynamic_partitions(GENRES)):
-        published = latest(instance, genre_pieces.key, genre)
-        if published is None or published.data_version != summary.rows_hash(genre):
-            yield genre, published
-
-
-@dg.asset(group_name="corpus", kinds={"parquet"}, partitions_def=genres, deps=[midi_index])
+@dg.asset(
+    group_name="corpus",
+    kinds={"parquet"},
+    code_version=f"index {INDEX_VERSION}",
+    partitions_def=genres,
+    deps=[midi_index],
+)
 @user_errors_as_failures
 def genre_pieces(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
     """One genre's part of the index as a Parquet file, which every later step reads instead of the database.

@@ -1,57 +1,51 @@
-"""evaluation: how good is it, honestly."""
+"""evaluation: how good is it, honestly. Each measure keeps what it found; the report shows it."""
 
-import json
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
-import polars as pl
+from pydantic import Field
 
-from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_champion
+from music_assets.defs.due import after_the_model, after_the_samples
 from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.metadata import table
 from music_assets.defs.model import checkpoint
-from music_assets.defs.partitions import architectures, sampled_architectures
-from music_assets.defs.resources import Data, Links
+from music_assets.defs.partitions import GENRES, architectures, sampled_architectures
+from music_assets.defs.resources import Data, Links, latest
 from music_assets.defs.tokens import token_shards
-from music_assets.evaluation.config import EvaluationConfig
-from music_assets.evaluation.results import NotMeasurable, save_why_not
+from music_assets.evaluation.results import NotMeasurable, save_result, save_why_not
+from music_assets.evaluation.settings import EvaluationSettings, ReportSettings
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.registry import find_architecture
-from music_assets.tokens.shards import Shard, read_shard, stored_hash
+from music_assets.foundation.publishing import publish
+
+if TYPE_CHECKING:
+    from music_assets.evaluation.subject import Subject
 
 T = TypeVar("T")
 
 _shards = dg.AssetDep(token_shards, partition_mapping=dg.AllPartitionMapping())
 
 
-def _after(*unless: dg.AssetsDefinition, label: str) -> dg.AutomationCondition:
-    """Once after a dependency other than these was updated, when none is being made anew."""
-    updated = dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.assets(*unless))
-    in_progress = dg.AutomationCondition.any_deps_in_progress().ignore(dg.AssetSelection.assets(token_shards))
-    ready = ~in_progress & ~dg.AutomationCondition.in_progress()
-    return (updated.since_last_handled() & ready).with_label(label)
+class EvaluationConfig(AssetConfig, EvaluationSettings):
+    """What a measure may be told in the launchpad."""
 
 
-# New shards alone say nothing new of a model.
-after_the_model = _after(token_shards, label="after the model")
-
-
-class EvaluationSettings(AssetConfig, EvaluationConfig):
-    pass
+class ReportConfig(AssetConfig, ReportSettings):
+    """What the report may be told in the launchpad."""
 
 
 @dg.asset(
     group_name="evaluation",
     kinds={"torch", "json"},
+    code_version="1",
     partitions_def=architectures,
     deps=[dg.AssetDep(checkpoint, partition_mapping=sampled_architectures), _shards],
     automation_condition=after_the_model,
     pool="gpu",
 )
 @user_errors_as_failures
-def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
+def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """What the champion pays for the test pieces, in bits per note: by genre, by what the bits are spent on, and
     beside an n-gram that was trained on the same pieces (on a random part of them, where they are very many).
 
@@ -59,31 +53,26 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
     resample songs.
     """
     from music_assets.checkpoints.storage import load_checkpoint
-    from music_assets.evaluation.likelihood import measure_likelihoods
-    from music_assets.evaluation.pieces import real_pieces
-    from music_assets.evaluation.results import save_result
+    from music_assets.evaluation.likelihood import Likelihoods, measure_likelihoods
+    from music_assets.evaluation.subject import champion_of
     from music_assets.training.precision import choose_device
 
-    folder, facts = _champion(data, context.partition_key)
-    shards = _original_shards(data, facts)
-    training, validation, held_out = (real_pieces(shards, split) for split in ("train", "valid", "test"))
+    subject = champion_of(data.paths, context.partition_key)
+    network = load_checkpoint(subject.checkpoint, choose_device())
+    training, validation, held_out = (subject.real(split) for split in ("train", "valid", "test"))
     context.log.info(f"scoring {len(held_out):,} test pieces")
-    champion = load_checkpoint(folder, choose_device())
-    path = _result(data, context, "likelihood")
-    try:
-        found = measure_likelihoods(champion, training, validation, held_out, config)
-    except NotMeasurable as error:
-        return _not_measured(path, facts, error)
-    save_result(path, facts.run, found)
-    network, baseline = found.row(facts.architecture), found.row(found.ngram)
-    return dg.MaterializeResult(
-        metadata={
-            "run": facts.run,
-            "bits_per_note": network.bits_per_note,
+
+    def find() -> Likelihoods:
+        return measure_likelihoods(network, training, validation, held_out, config)
+
+    def metadata(found: Likelihoods) -> dict[str, Any]:
+        model, baseline = found.row(subject.facts.architecture), found.row(found.ngram)
+        return {
+            "bits_per_note": model.bits_per_note,
             "ngram": found.ngram,
             "ngram_bits_per_note": baseline.bits_per_note,
             "ngram_counted": f"{found.ngram_share:.0%} of the training tokens",
-            "below_ngram": f"{1 - network.bits_per_note / baseline.bits_per_note:.1%}",
+            "below_ngram": f"{1 - model.bits_per_note / baseline.bits_per_note:.1%}",
             "by_genre": table(
                 {
                     "genre": row.genre,
@@ -97,39 +86,33 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationSettings, da
                 }
                 for row in found.rows
             ),
-            "path": dg.MetadataValue.path(path),
         }
-    )
+
+    return _measure("likelihood", subject, config, find, metadata)
 
 
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
+    code_version="1",
     partitions_def=architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
 @user_errors_as_failures
-def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
+def feature_stats(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Musical features of the samples against real test pieces, over excerpts of equal bars: Jensen-Shannon or
     Wasserstein distances with intervals, beside the distance that real pieces have among themselves.
     """
-    from music_assets.evaluation.comparison import compare_features
-    from music_assets.evaluation.pieces import real_pieces, sampled_pieces
-    from music_assets.evaluation.results import save_result
+    from music_assets.evaluation.comparison import FeatureComparison, compare_features
+    from music_assets.evaluation.subject import champion_of
 
-    _, facts = _champion(data, context.partition_key)
-    samples = sampled_pieces(_sample_batches(data, facts))
-    path = _result(data, context, "feature_stats")
-    try:
-        found = compare_features(real_pieces(_original_shards(data, facts), "test"), samples, config)
-    except NotMeasurable as error:
-        return _not_measured(path, facts, error)
-    save_result(path, facts.run, found)
-    beyond = [distance for distance in found.distances if distance.is_beyond_floor]
-    return dg.MaterializeResult(
-        metadata={
-            "run": facts.run,
+    subject = champion_of(data.paths, context.partition_key)
+    real, samples = subject.real("test"), subject.samples()
+
+    def metadata(found: FeatureComparison) -> dict[str, Any]:
+        beyond = [distance for distance in found.distances if distance.is_beyond_floor]
+        return {
             "samples": len(samples),
             "features_beyond_the_floor": f"{len(beyond)} of {len(found.distances)}",
             "distances": table(
@@ -145,140 +128,65 @@ def feature_stats(context: dg.AssetExecutionContext, config: EvaluationSettings,
                 }
                 for one in found.distances
             ),
-            "path": dg.MetadataValue.path(path),
         }
-    )
+
+    return _measure("feature_stats", subject, config, lambda: compare_features(real, samples, config), metadata)
 
 
 @dg.asset(
     group_name="evaluation",
     kinds={"json"},
+    code_version="1",
     partitions_def=architectures,
     deps=[generated_samples, _shards],
     automation_condition=after_the_model,
 )
 @user_errors_as_failures
-def copy_report(context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data) -> dg.MaterializeResult:
+def copy_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Does it copy? The longest melodic run that each sample shares with a training piece, in any key and at any
     tempo, against the same for real test pieces, which nobody copied.
     """
     from music_assets.evaluation import copying
-    from music_assets.evaluation.pieces import real_pieces, sampled_pieces
-    from music_assets.evaluation.results import save_result
+    from music_assets.evaluation.subject import champion_of
 
-    _, facts = _champion(data, context.partition_key)
-    shards = _original_shards(data, facts)
-    samples, path = sampled_pieces(_sample_batches(data, facts)), _result(data, context, "copy_report")
-    try:
-        found = copying.copy_report(real_pieces(shards, "train"), real_pieces(shards, "test"), samples, config)
-    except NotMeasurable as error:
-        return _not_measured(path, facts, error)
-    save_result(path, facts.run, found)
-    return dg.MaterializeResult(
-        metadata={
-            "run": facts.run,
+    subject = champion_of(data.paths, context.partition_key)
+    pieces = subject.real("train"), subject.real("test"), subject.samples()
+
+    def metadata(found: copying.CopyReport) -> dict[str, Any]:
+        return {
             "share_above_real_pieces": found.share_above.value,
             "low": found.share_above.low,
             "high": found.share_above.high,
             "longest_runs": table(
                 {"sample": case.sample, "run": case.run, "training_piece": case.piece_id} for case in found.cases
             ),
-            "path": dg.MetadataValue.path(path),
         }
-    )
+
+    return _measure("copy_report", subject, config, lambda: copying.copy_report(*pieces, config), metadata)
 
 
 @dg.asset(
     group_name="evaluation",
-    kinds={"scikitlearn", "html"},
+    kinds={"scikitlearn", "json"},
+    code_version="1",
     partitions_def=architectures,
-    deps=[generated_samples, _shards, likelihood, feature_stats, copy_report],
-    # The likelihood of a new checkpoint comes before its samples: alone it makes no report.
-    automation_condition=_after(token_shards, likelihood, label="after the samples"),
+    deps=[generated_samples, _shards],
+    automation_condition=after_the_model,
 )
 @user_errors_as_failures
-def consistency_report(
-    context: dg.AssetExecutionContext, config: EvaluationSettings, data: Data, links: Links
-) -> dg.MaterializeResult:
+def consistency_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Does music made for a genre sound like it? A classifier that has only heard real music judges the samples:
     floor (chance), ceiling (real test pieces) and score with intervals, an empty sample counting as wrong.
-
-    And the whole evaluation on one page that opens offline: `report.html`, with plots and audio, in the data folder
-    and in the MLflow run.
     """
-    from music_assets.evaluation.classifier import judge
-    from music_assets.evaluation.comparison import FeatureComparison
-    from music_assets.evaluation.copying import CopyReport
-    from music_assets.evaluation.likelihood import Likelihoods
-    from music_assets.evaluation.pieces import real_pieces, sampled_pieces
-    from music_assets.evaluation.report import ReportContent, sample_views, training_curve, write_report
-    from music_assets.evaluation.results import load_result, save_result
-    from music_assets.training.tracking import Tracking
+    from music_assets.evaluation.classifier import Verdicts, judge
+    from music_assets.evaluation.subject import champion_of
 
-    _, facts = _champion(data, context.partition_key)
-    shards, batches = _original_shards(data, facts), _sample_batches(data, facts)
-    training, held_out = real_pieces(shards, "train"), real_pieces(shards, "test")
-    verdicts = judge(training, held_out, sampled_pieces(batches), config)
-    save_result(_result(data, context, "consistency_report"), facts.run, verdicts)
+    subject = champion_of(data.paths, context.partition_key)
+    pieces = subject.real("train"), subject.real("test"), subject.samples()
 
-    tracking = Tracking(data.paths)
-    mlflow_run = facts.mlflow_run_id if tracking.has_run(facts.mlflow_run_id) else None
-    url = links.mlflow_run_url(tracking.experiment_id, mlflow_run) if mlflow_run else None
-    missing = {"consistency": verdicts.why_not} if verdicts.why_not else {}
-
-    def found(section: str, name: str, kind: type[T]) -> T | None:
-        try:
-            return load_result(_result(data, context, name), facts.run, kind)
-        except NotMeasurable as error:
-            missing[section] = str(error)
-            return None
-
-    likelihoods = found("likelihood", "likelihood", Likelihoods)
-    content = ReportContent(
-        title=f"{facts.architecture}: how good is it?",
-        model=facts.architecture,
-        run={
-            "network": f"{facts.architecture} {facts.training['preset']}, {facts.parameters:,} parameters",
-            "trained on": f"{len(training):,} pieces, {facts.tokens:,} tokens seen in {facts.minutes:.1f} minutes",
-            "genres": ", ".join(facts.genres),
-            "held out": f"{len(held_out):,} test pieces, no song of which is in training",
-            "samples": f"{sum(len(b.names) for b in batches)}, {sum(len(b.empty) for b in batches)} of them empty",
-        },
-        mlflow_url=url,
-        caveats=_caveats(data, facts, likelihoods.ngram_share if likelihoods else 1),
-        likelihood=likelihoods.rows if likelihoods else (),
-        curve=training_curve(
-            tracking.curve(mlflow_run, "train/loss"),
-            tracking.curve(mlflow_run, "valid/bits_per_note"),
-            facts.tokens,
-        )
-        if mlflow_run
-        else None,
-        features=found("features", "feature_stats", FeatureComparison),
-        consistency=verdicts.judged,
-        copying=found("copying", "copy_report", CopyReport),
-        samples=sample_views(batches),
-        players_per_genre=config.players_per_genre,
-        provenance={
-            "checkpoint": facts.run,
-            "training data": facts.dataset_hash,
-            "validation pieces": facts.validation_hash,
-            "training": json.dumps(facts.training),
-            "sampling": json.dumps({batch.genre: batch.settings.model_dump() for batch in batches}),
-            "evaluation": config.model_dump_json(),
-            "PyTorch": facts.torch_version,
-        },
-        missing=missing,
-    )
-    page = data.paths.evaluation(context.partition_key) / "report.html"
-    write_report(page, content)
-    metadata: dict[str, Any] = {"run": facts.run, "report": dg.MetadataValue.path(page)}
-    if mlflow_run and url:
-        tracking.log_artifact(mlflow_run, page, "report")
-        metadata["report_in_mlflow"] = dg.MetadataValue.url(f"{url}/artifacts/report/report.html")
-    if verdicts.judged:
-        first = verdicts.judged[0]
-        metadata |= {
+    def metadata(found: Verdicts) -> dict[str, Any]:
+        first = found.with_programs
+        return {
             "consistency": first.score.value,
             "consistency_low": first.score.low,
             "consistency_high": first.score.high,
@@ -290,69 +198,119 @@ def consistency_report(
                 for genre, row in zip(first.genres, first.generated_confusion, strict=True)
             ),
         }
+
+    return _measure("consistency_report", subject, config, lambda: judge(*pieces, config), metadata)
+
+
+def _measure(
+    name: str,
+    subject: "Subject",
+    settings: EvaluationSettings,
+    find: Callable[[], T],
+    metadata: Callable[[T], Mapping[str, Any]],
+) -> dg.MaterializeResult:
+    """Measure, keep what was found with its settings, and say so.
+
+    What the pieces do not allow to measure is a sentence of the report, and no failure.
+    """
+    run, path = subject.facts.run, subject.result(name)
+    try:
+        found = find()
+    except NotMeasurable as error:
+        save_why_not(path, run, settings, str(error))
+        said: Mapping[str, Any] = {"not_measured": str(error)}
     else:
-        metadata["consistency"] = verdicts.why_not
+        save_result(path, run, settings, found)
+        said = metadata(found)
+    made_with = dg.MetadataValue.json(settings.model_dump())
+    return dg.MaterializeResult(
+        metadata={"run": run, **said, "settings": made_with, "path": dg.MetadataValue.path(path)}
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"html"},
+    code_version="1",
+    partitions_def=architectures,
+    deps=[generated_samples, _shards, likelihood, feature_stats, copy_report, consistency_report],
+    automation_condition=after_the_samples,
+)
+@user_errors_as_failures
+def evaluation_report(
+    context: dg.AssetExecutionContext, config: ReportConfig, data: Data, links: Links
+) -> dg.MaterializeResult:
+    """The whole evaluation on one page that opens offline: `report.html`, with plots and audio, in the data folder
+    and in the MLflow run. What could not be measured is a sentence in its place.
+    """
+    from music_assets.evaluation.report.page import read_page, write_page
+    from music_assets.evaluation.subject import champion_of
+    from music_assets.training.tracking import Tracking
+
+    subject = champion_of(data.paths, context.partition_key)
+    tracking, run = Tracking(data.paths), subject.facts.mlflow_run_id
+    url = links.mlflow_run_url(tracking.experiment_id, run) if run and tracking.has_run(run) else None
+    path = data.paths.evaluation(context.partition_key) / "report.html"
+    page = read_page(subject, config, url)
+    write_page(path, page)
+    metadata: dict[str, Any] = {
+        "run": subject.facts.run,
+        "missing": ", ".join(page.missing) or "nothing",
+        "report": dg.MetadataValue.path(path),
+    }
+    if run and url:
+        tracking.log_artifact(run, path, "report")
+        metadata["report_in_mlflow"] = dg.MetadataValue.url(f"{url}/artifacts/report/report.html")
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _caveats(data: Data, facts: CheckpointFacts, ngram_share: float) -> list[str]:
-    """What a reader must know of this corpus before believing a number."""
-    pieces = pl.concat(
-        pl.read_parquet(data.paths.genre_pieces(genre), columns=["genre", "split", "velocity_levels"], glob=False)
-        for genre in facts.genres
+class ComparisonConfig(EvaluationConfig):
+    """What the comparison may be told in the launchpad."""
+
+    architectures: list[str] = Field(
+        [], description="Architectures to compare; all that have been trained, if none is named."
     )
-    flat = pieces.filter(pl.col("split") == "train")["velocity_levels"].le(8).mean()
-    test = (pl.col("split") == "test").sum().alias("test")
-    few = pieces.group_by("genre").agg(test).filter(pl.col("test") < 30).sort("genre")
-    learned = {shard.genre: shard.hash for shard in facts.shards if shard.transposition == "original"}
-    sentences = ["One training with one seed: another would give somewhat other numbers."]
-    if isinstance(flat, float) and flat > 0.05:
-        sentences.append(
-            f"{flat:.0%} of the training pieces have at most eight different velocities: they were typed or converted, "
-            "not played, and numbers on velocity say nothing of performance."
-        )
-    if len(few):
-        counts = ", ".join(f"{genre} {count}" for genre, count in few.iter_rows())
-        sentences.append(f"Few test pieces, so wide intervals: {counts}.")
-    if ngram_share < 1:
-        sentences.append(f"The n-gram counted {ngram_share:.0%} of the training tokens.")
-    if any(stored_hash(data.paths.shard(genre, "original")) != learned.get(genre) for genre in facts.genres):
-        sentences.append(
-            "Shards have changed since this checkpoint was trained: the counts of pieces are today's, and a test piece "
-            "may be one that it has learned under another title."
-        )
-    return sentences
 
 
-def _champion(data: Data, architecture: str) -> tuple[Path, CheckpointFacts]:
-    find_architecture(architecture).require_sampling()
-    folder = require_champion(data.paths.checkpoints(architecture))
-    return folder, read_facts(folder)
+@dg.asset(
+    group_name="evaluation",
+    kinds={"torch", "json"},
+    code_version="1",
+    deps=[dg.AssetDep(checkpoint, partition_mapping=dg.AllPartitionMapping()), _shards],
+    pool="gpu",
+)
+@user_errors_as_failures
+def comparison(context: dg.AssetExecutionContext, config: ComparisonConfig, data: Data) -> dg.MaterializeResult:
+    """The last checkpoint of each architecture beside the others and an n-gram with a cache, on the same test pieces:
+    one table. `music-assets compare` first trains each for the same time, which makes the comparison a fair one.
+    """
+    from music_assets.checkpoints.storage import load_checkpoint
+    from music_assets.evaluation.architectures import as_json, compare_architectures, markdown
+    from music_assets.tokens.shards import read_shard
 
-
-def _original_shards(data: Data, facts: CheckpointFacts) -> list[Shard]:
-    return [read_shard(data.paths.shard(genre, "original")) for genre in facts.genres]
-
-
-def _sample_batches(data: Data, facts: CheckpointFacts):
-    from music_assets.generation.samples import read_samples
-
-    batches = [read_samples(data.paths.samples(facts.architecture, genre)) for genre in facts.genres]
-    if stale := [batch.genre for batch in batches if batch.run != facts.run]:
-        raise MusicAssetsError(
-            f"The samples of {', '.join(stale)} are of another checkpoint than the champion {facts.run}: "
-            f"materialise generated_samples for them first."
-        )
-    return batches
-
-
-def _not_measured(path: Path, facts: CheckpointFacts, error: NotMeasurable) -> dg.MaterializeResult:
-    """What the pieces do not allow to measure is a sentence of the report, and no failure."""
-    save_why_not(path, facts.run, str(error))
+    paths = data.paths
+    trained = []
+    for architecture in config.architectures or architectures.get_partition_keys():
+        made = latest(context.instance, checkpoint.key, architecture)
+        if made is not None:
+            last = load_checkpoint(paths.checkpoints(architecture) / made.text("run") / "best")
+            trained.append((last, float(made.text("tokens_per_second"))))
+        elif config.architectures:
+            raise MusicAssetsError(f"There is no {architecture} to compare: materialise checkpoint [{architecture}].")
+    shards = [
+        read_shard(path)
+        for genre in sorted(context.instance.get_dynamic_partitions(GENRES))
+        if (path := paths.shard(genre, "original")).exists()
+    ]
+    rows = compare_architectures(trained, shards, config)
+    for path, text in ((paths.comparison, markdown(rows)), (paths.comparison.with_suffix(".json"), as_json(rows))):
+        with publish(path) as fresh:
+            fresh.write_text(text)
     return dg.MaterializeResult(
-        metadata={"run": facts.run, "not_measured": str(error), "path": dg.MetadataValue.path(path)}
+        metadata={
+            "comparison": dg.MetadataValue.md(markdown(rows)),
+            "runs": table({"architecture": one.facts.architecture, "run": one.facts.run} for one, _ in trained),
+            "settings": dg.MetadataValue.json(config.model_dump()),
+            "path": dg.MetadataValue.path(paths.comparison),
+        }
     )
-
-
-def _result(data: Data, context: dg.AssetExecutionContext, name: str) -> Path:
-    return data.paths.evaluation(context.partition_key) / f"{name}.json"

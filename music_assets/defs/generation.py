@@ -13,15 +13,17 @@ from music_assets.defs.resources import Data, Links, available_cores
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.generation.config import SamplingConfig
 from music_assets.models.registry import find_architecture
+from music_assets.tokens.vocabulary import FINGERPRINT
 
 
 class SamplesConfig(AssetConfig, SamplingConfig):
-    pass
+    """What the sampling may be told in the launchpad."""
 
 
 @dg.asset(
     group_name="generation",
     kinds={"midi", "audio"},
+    code_version=f"vocabulary {FINGERPRINT}, sampler 1",
     partitions_def=genre_by_architecture,
     deps=[checkpoint],
     pool="gpu",
@@ -68,6 +70,7 @@ def generated_samples(
         "notes": sum(batch.notes),
         "inaudible": sum(not (batch.folder / f"{name}.ogg").exists() for name in batch.names),
         "ended": table({"by": end, "samples": batch.ended.count(end)} for end in sorted(set(batch.ended))),
+        "settings": dg.MetadataValue.json(batch.settings.model_dump()),
         "path": dg.MetadataValue.path(batch.folder),
     }
     tracking = Tracking(paths)

@@ -7,14 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from music_assets.checkpoints.runs import (
     CheckpointError,
-    CheckpointFacts,
     champion,
     newest_first,
     read_facts,
@@ -23,17 +23,18 @@ from music_assets.checkpoints.runs import (
     unfinished,
     unfinished_run,
 )
+from music_assets.defs.due import shards_changed
 from music_assets.defs.failures import AssetConfig, end_with_parent, user_errors_as_failures
 from music_assets.defs.metadata import curve, table
 from music_assets.defs.partitions import GENRES, architectures
-from music_assets.defs.resources import Data, Links, latest
+from music_assets.defs.resources import Data, Links
 from music_assets.defs.tokens import token_shards
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths
-from music_assets.tokens.shards import Shard, read_shard, stored_hash
+from music_assets.tokens.shards import Shard, read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
-from music_assets.tokens.vocabulary import BadVocabulary, Vocabulary, VocabularyMismatch, read_vocabulary
+from music_assets.tokens.vocabulary import FINGERPRINT, BadVocabulary, Vocabulary, VocabularyMismatch, read_vocabulary
 from music_assets.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -46,12 +47,24 @@ LOG_SECONDS = 20
 
 
 class CheckpointConfig(AssetConfig, TrainingConfig):
-    pass
+    """What a training may be told in the launchpad."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a run trains: ``folder`` is the run's own."""
+
+    architecture: str
+    settings: TrainingConfig
+    shards: list[Shard]
+    vocabulary: Vocabulary
+    folder: Path
 
 
 @dg.asset(
     group_name="model",
     kinds={"torch", "mlflow"},
+    code_version=f"vocabulary {FINGERPRINT}, trainer 1",
     partitions_def=architectures,
     deps=[dg.AssetDep(token_shards, partition_mapping=dg.AllPartitionMapping())],
     pool="gpu",
@@ -80,96 +93,123 @@ def checkpoint(
     validation pieces. A `pianoroll` learns from the same pieces as rolls, whose steps are counted as tokens; its bits
     per note are those of the roll, and there are no samples and reports of it.
     """
-    from music_assets.models.registry import read_config
     from music_assets.training.champion import challenge
-    from music_assets.training.loop import train
-    from music_assets.training.optimizer import resolve_defaults
     from music_assets.training.precision import choose_device
     from music_assets.training.tracking import Tracking, model_name
 
     end_with_parent()
     paths, architecture = data.paths, context.partition_key
-    settings = TrainingConfig.model_validate(config.model_dump())
-    folder = paths.checkpoints(architecture)
-    shards = _shards(context, paths)
-    vocabulary = _vocabulary(context, folder, {shard.genre for shard in shards})
-    run_name = _run_name(context, paths, settings, vocabulary)
-    tracking = Tracking(paths)
+    folder, tracking = paths.checkpoints(architecture), Tracking(paths)
+    training = _training(context, paths, TrainingConfig.model_validate(config.model_dump()))
     tags = {
         "dagster.run_id": context.run.run_id,
-        "dagster.root_run_id": run_name,
+        "dagster.root_run_id": training.folder.name,
         "dagster.asset_key": context.asset_key.to_user_string(),
         "dagster.run_url": links.dagster_run_url(context.run.run_id),
     }
-    logged = time.monotonic()
-    with unfinished(folder / run_name), tracking.run(architecture, settings.preset, tags) as tracked:
-        tracked.log_settings(training=resolve_defaults(settings, architecture).model_dump())
-        tracked.log_environment()
-        tracked.link(links.mlflow_run_url(tracked.experiment_id, tracked.id))
-        context.log.info(f"MLflow: {links.mlflow_run_url(tracked.experiment_id, tracked.id)}")
-
-        def report(progress: "TrainingProgress") -> None:
-            tracked.report(progress)
-            nonlocal logged
-            if progress.score or time.monotonic() - logged > LOG_SECONDS:
-                logged = time.monotonic()
-                context.log.info(progress.line())
-
-        def on_validation(progress: "TrainingProgress", network: "Network") -> None:
-            if settings.samples and ARCHITECTURES[architecture].can_be_sampled:
-                _log_samples(tracked, progress, network, vocabulary, folder / run_name / "best", settings)
-
-        if settings.processes > 1:
-            _train_together(context, pipes, settings, folder / run_name, vocabulary, shards, tracked, paths)
-
-        result = train(
-            architecture,
-            settings,
-            shards,
-            folder / run_name,
-            vocabulary=vocabulary,
-            report=report,
-            on_validation=on_validation,
-            mlflow_run_id=tracked.id,
-        )
-        network = read_config((result.best / "config.json").read_bytes())
-        tracked.log_settings(network=network.model_dump())
-        tracked.log_shards(result.facts.shards)
-        decision = challenge(folder, result.best, result.validation, choose_device(settings.device))
+    with unfinished(training.folder), tracking.run(architecture, training.settings.preset, tags) as tracked:
+        url = links.mlflow_run_url(tracked.experiment_id, tracked.id)
+        tracked.link(url)
+        context.log.info(f"MLflow: {url}")
+        result = _train(context, pipes, paths, training, tracked)
+        decision = challenge(folder, result.best, result.validation, choose_device(training.settings.device))
         version = tracked.register(result.best, decision)
         losses, speeds = (tracking.curve(tracked.id, f"train/{name}") for name in ("loss", "tokens_per_second"))
     remove_old_runs(folder)
     context.log.info(decision.reason)
     winner = read_facts(require_champion(folder))
-    falling = result.first_loss is not None and result.last_loss is not None and result.last_loss < result.first_loss
     return dg.MaterializeResult(
         metadata={
-            "run": run_name,
+            "run": training.folder.name,
             "champion": winner.run,
             "champion_genres": ", ".join(winner.genres),
             "decision": decision.reason,
-            "bits_per_note": result.facts.bits_per_note if result.facts.bits_per_note is not None else "not measured",
-            "tokens": result.tokens,
-            "steps": result.steps,
-            "minutes": result.minutes,
+            **_result_metadata(result),
             "tokens_per_second": _median_speed(speeds, result),
-            "parameters": result.facts.parameters,
-            **result.facts.measures,
             "loss_over_tokens": curve([tokens for tokens, _ in losses], [loss for _, loss in losses]),
-            "bits_per_note_by_genre": table(
-                {"genre": genre, "bits_per_note": bits} for genre, bits in result.facts.bits_per_note_by_genre.items()
-            ),
             "model": f"{model_name(architecture)} version {version}",
-            "mlflow": dg.MetadataValue.url(links.mlflow_run_url(tracked.experiment_id, tracked.id)),
-            "path": dg.MetadataValue.path(result.best),
+            "settings": dg.MetadataValue.json(training.settings.model_dump()),
+            "mlflow": dg.MetadataValue.url(url),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="loss_finite_and_falling",
-                passed=falling,
-                metadata={"first": result.first_loss or 0.0, "last": result.last_loss or 0.0},
-            )
-        ],
+        check_results=[_loss_check(result)],
+    )
+
+
+def _training(context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingConfig) -> Training:
+    """Resolve what this run trains, and in which folder."""
+    folder, shards = paths.checkpoints(context.partition_key), _shards(context, paths)
+    vocabulary = _vocabulary(context, folder, {shard.genre for shard in shards})
+    run_name = _run_name(context, paths, settings, vocabulary)
+    return Training(context.partition_key, settings, shards, vocabulary, folder / run_name)
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    paths: DataPaths,
+    training: Training,
+    tracked: "TrackedRun",
+) -> "TrainingResult":
+    """Train, in several processes if wanted, with progress in the log and in MLflow."""
+    from music_assets.models.registry import read_config
+    from music_assets.training.loop import train
+    from music_assets.training.optimizer import resolve_defaults
+
+    settings, logged = training.settings, time.monotonic()
+    tracked.log_settings(training=resolve_defaults(settings, training.architecture).model_dump())
+    tracked.log_environment()
+
+    def report(progress: "TrainingProgress") -> None:
+        tracked.report(progress)
+        nonlocal logged
+        if progress.score or time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
+            context.log.info(progress.line())
+
+    def on_validation(progress: "TrainingProgress", network: "Network") -> None:
+        if settings.samples and ARCHITECTURES[training.architecture].can_be_sampled:
+            _log_samples(tracked, progress, network, training)
+
+    if settings.processes > 1:
+        _train_together(context, pipes, paths, training, tracked)
+    result = train(
+        training.architecture,
+        settings,
+        training.shards,
+        training.folder,
+        vocabulary=training.vocabulary,
+        report=report,
+        on_validation=on_validation,
+        mlflow_run_id=tracked.id,
+    )
+    tracked.log_settings(network=read_config((result.best / "config.json").read_bytes()).model_dump())
+    tracked.log_shards(result.facts.shards)
+    return result
+
+
+def _result_metadata(result: "TrainingResult") -> dict[str, Any]:
+    """What the UI shows of a finished training."""
+    facts = result.facts
+    return {
+        "bits_per_note": facts.bits_per_note if facts.bits_per_note is not None else "not measured",
+        "tokens": result.tokens,
+        "steps": result.steps,
+        "minutes": result.minutes,
+        "parameters": facts.parameters,
+        **facts.measures,
+        "bits_per_note_by_genre": table(
+            {"genre": genre, "bits_per_note": bits} for genre, bits in facts.bits_per_note_by_genre.items()
+        ),
+        "path": dg.MetadataValue.path(result.best),
+    }
+
+
+def _loss_check(result: "TrainingResult") -> dg.AssetCheckResult:
+    first, last = result.first_loss, result.last_loss
+    return dg.AssetCheckResult(
+        check_name="loss_finite_and_falling",
+        passed=first is not None and last is not None and last < first,
+        metadata={"first": first or 0.0, "last": last or 0.0},
     )
 
 
@@ -188,7 +228,7 @@ def _run_name(
             facts
             and facts.training == settings.model_dump()
             and (run / "latest" / "vocabulary.json").read_text().strip() == vocabulary.to_json()
-            and not needs_training(context.instance, paths, facts)
+            and not shards_changed(context.instance, paths, facts)
         ):
             context.log.info(f"the training {run.name} goes on at {facts.tokens:,} tokens; to start anew, delete {run}")
             return run.name
@@ -204,32 +244,30 @@ def _log_samples(
     tracked: "TrackedRun",
     progress: "TrainingProgress",
     network: "Network",
-    vocabulary: Vocabulary,
-    best: Path,
-    settings: TrainingConfig,
+    training: Training,
 ) -> None:
     """A few bars of what the network makes by now, of one genre after the other, to hear and to see in MLflow."""
     from music_assets.checkpoints.storage import Checkpoint
     from music_assets.generation.config import SamplingConfig
     from music_assets.generation.samples import generate_samples
 
+    settings, best = training.settings, training.folder / "best"
     facts = read_facts(best)
     genre = facts.genres[round(progress.fraction * settings.validations) % len(facts.genres)]
     wanted = SamplingConfig(count=settings.samples, max_bars=4, max_tokens=256, seed=settings.seed)
     with tempfile.TemporaryDirectory() as folder:
-        made = generate_samples(Checkpoint(best, network, vocabulary, facts), genre, wanted, Path(folder) / "made", 1)
+        made = generate_samples(
+            Checkpoint(best, network, training.vocabulary, facts), genre, wanted, Path(folder) / "made", 1
+        )
         tracked.log_samples(made.folder, progress.tokens)
 
 
 def _train_together(
     context: dg.AssetExecutionContext,
     pipes: dg.PipesSubprocessClient,
-    settings: TrainingConfig,
-    run: Path,
-    vocabulary: Vocabulary,
-    shards: list[Shard],
-    tracked: "TrackedRun",
     paths: DataPaths,
+    training: Training,
+    tracked: "TrackedRun",
 ) -> None:
     """Train in several processes of this machine; they leave the finished run in its folder.
 
@@ -243,11 +281,11 @@ def _train_together(
     from music_assets.training.distributed import ERROR, Job
 
     job = Job(
-        architecture=context.partition_key,
-        config=settings,
-        shards=[paths.shard(shard.genre, shard.transposition) for shard in shards],
-        run=run,
-        vocabulary=vocabulary.to_json(),
+        architecture=training.architecture,
+        config=training.settings,
+        shards=[paths.shard(shard.genre, shard.transposition) for shard in training.shards],
+        run=training.folder,
+        vocabulary=training.vocabulary.to_json(),
         mlflow_run_id=tracked.id,
         data=paths.root,
         parent=os.getpid(),
@@ -255,7 +293,7 @@ def _train_together(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
         file.write_text(job.model_dump_json())
-        command = [sys.executable, "-m", "music_assets.training.torchrun", str(settings.processes), str(file)]
+        command = [sys.executable, "-m", "music_assets.training.torchrun", str(training.settings.processes), str(file)]
         said = file.with_name(ERROR)
         try:
             with SAVING:
@@ -303,33 +341,3 @@ def _vocabulary(context: dg.AssetExecutionContext, folder: Path, genres: set[str
             f"{folder / 'champion.json'} to begin a new order."
         ) from error
     return known.with_genres(sorted(genres))
-
-
-def last_training(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> CheckpointFacts | None:
-    """What the last training of an architecture says of itself; None if there is none, or its folder is gone."""
-    event = latest(instance, checkpoint.key, architecture)
-    if event is None:
-        return None
-    try:
-        return read_facts(paths.checkpoints(architecture) / event.text("run") / "best")
-    except CheckpointError:
-        return None
-
-
-def interrupted_training(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> CheckpointFacts | None:
-    """What the newest training of an architecture says of itself if it was broken off and its shards are the same."""
-    newest = next(iter(newest_first(paths.checkpoints(architecture))), None)
-    facts = unfinished_run(newest) if newest else None
-    return facts if facts and not needs_training(instance, paths, facts) else None
-
-
-def needs_training(instance: dg.DagsterInstance, paths: DataPaths, last: CheckpointFacts) -> bool:
-    """Whether a shard that the last training would read today differs from what it read."""
-    chosen = last.training["transpositions"] or list(TRANSPOSITIONS)
-    now = {
-        (genre, transposition): content
-        for genre in instance.get_dynamic_partitions(GENRES)
-        for transposition in chosen
-        if (content := stored_hash(paths.shard(genre, transposition)))
-    }
-    return now != {(shard.genre, shard.transposition): shard.hash for shard in last.shards}

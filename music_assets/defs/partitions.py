@@ -18,3 +18,10 @@ sampled_architectures = dg.StaticPartitionMapping(
 
 genre_by_transposition = dg.MultiPartitionsDefinition({"genre": genres, "transposition": transpositions})
 genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectures, "genre": genres})
+
+
+def every_transposition(genre: str) -> dict[str, str]:
+    """The tags of a run that makes all the shards of a genre at once."""
+    first, *_, last = transpositions.get_partition_keys()
+    ends = {"start": first, "end": last}
+    return {f"dagster/asset_partition_range_{end}": f"{genre}|{key}" for end, key in ends.items()}

@@ -1,38 +1,33 @@
 """tokens: pieces to REMI token ids."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from music_assets.corpus.reading.verdicts import READER_VERSION
 from music_assets.defs.corpus import genre_pieces
+from music_assets.defs.due import after_inputs
 from music_assets.defs.failures import user_errors_as_failures
 from music_assets.defs.metadata import bars, table
-from music_assets.defs.partitions import GENRES, genre_by_transposition
+from music_assets.defs.partitions import genre_by_transposition
 from music_assets.defs.resources import Data, available_cores
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.paths import DataPaths
-from music_assets.tokens.build import ShardSummary, build_shards, pieces_to_encode, stored_shard
+from music_assets.tokens.build import ShardSummary, build_shards
 from music_assets.tokens.remi import decode, encode
-from music_assets.tokens.shards import read_shard
+from music_assets.tokens.shards import Shard, read_shard
 from music_assets.tokens.statistics import TokenStatistics, token_statistics
-from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.tokens.vocabulary import DOCUMENT_FINGERPRINT, SIZE
 
 IDENTITY_SAMPLE = 20
 """Pieces that are decoded and encoded again on every materialisation."""
-
-# What follows its inputs: once after they changed, when all are there and none is being made anew.
-after_inputs = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_missing()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-).with_label("after its inputs")
 
 
 @dg.asset(
     group_name="tokens",
     kinds={"arrow"},
+    code_version=f"vocabulary {DOCUMENT_FINGERPRINT}, reader {READER_VERSION}",
     partitions_def=genre_by_transposition,
     deps=[genre_pieces],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -67,72 +62,18 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
     for key in context.partition_keys:
         genre, transposition = key.split("|")
         wanted.setdefault(genre, []).append(transposition)
-    shards: list[tuple[str, ShardSummary]] = []
-    for genre, transpositions in wanted.items():
-        summaries = build_shards(
-            _pieces(data, genre),
-            paths.raw,
-            lambda transposition, genre=genre: paths.shard(genre, transposition),
-            genre,
-            transpositions,
-            available_cores(),
-        )
-        first = summaries[0]
-        context.log.info(
-            f"{genre}: {first.encoded:,} pieces encoded, {first.reused:,} reused, "
-            f"{sum(s.rewritten for s in summaries)} of {len(summaries)} shards rewritten"
-        )
-        if first.refused:
-            context.log.warning(
-                f"{genre}: {len(first.refused):,} pieces could not be read and are tried again the next time, "
-                f"such as {next(iter(first.refused.values()))}"
-            )
-        shards += [(genre, summary) for summary in summaries]
-    largest, not_identical = _inspect(shards)
-    failed = {
-        piece: {"piece": piece, "why": why, "tried_again": piece in summary.refused}
-        for _, summary in shards
-        for piece, why in summary.failed.items()
-    }
+    shards = [
+        (genre, summary)
+        for genre, transpositions in wanted.items()
+        for summary in _build(context, data, genre, transpositions)
+    ]
     originals = {genre: read_shard(paths.shard(genre, "original")) for genre in wanted}
-    held = {genre: token_statistics([original]) for genre, original in originals.items()}
-    total = token_statistics([*originals.values()])
+    largest, not_identical = _inspect(shards)
     return dg.MaterializeResult(
-        metadata={
-            "tokens": sum(s.tokens for _, s in shards),
-            "notes": sum(s.notes for _, s in shards),
-            "tokens_per_note": sum(s.tokens for _, s in shards) / max(1, sum(s.notes for _, s in shards)),
-            "pieces_encoded": sum({genre: s.encoded for genre, s in shards}.values()),
-            "pieces_reused": sum({genre: s.reused for genre, s in shards}.values()),
-            "shards_rewritten": sum(s.rewritten for _, s in shards),
-            "shards": table(
-                {
-                    "genre": genre,
-                    "transposition": s.transposition,
-                    "pieces": s.pieces,
-                    "notes": s.notes,
-                    "tokens": s.tokens,
-                    "hours": s.seconds / 3600,
-                    "left_out_of_range": s.out_of_range,
-                    "rewritten": s.rewritten,
-                }
-                for genre, s in shards
-            ),
-            "statistics": table(
-                _statistics_row(genre, found) for genre, found in [*held.items(), ("all genres", total)]
-            ),
-            "tokens_of_a_piece": table(
-                {"genre": genre, **found.lengths} for genre, found in [*held.items(), ("all genres", total)]
-            ),
-            "pieces_by_tokens": bars(total.length_histogram),
-            "token_types": bars(total.token_types),
-            "failed": table(failed.values()),
-        },
+        metadata=_shard_metadata(shards) | _statistics_metadata(originals),
         check_results=[
             dg.AssetCheckResult(
-                check_name="ids_below_vocabulary_size",
-                passed=largest < Vocabulary().size,
-                metadata={"largest": largest},
+                check_name="ids_below_vocabulary_size", passed=largest < SIZE, metadata={"largest": largest}
             ),
             dg.AssetCheckResult(
                 check_name="decode_then_encode_is_the_identity",
@@ -143,14 +84,73 @@ def token_shards(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
     )
 
 
-def unfinished(instance: dg.DagsterInstance, paths: DataPaths) -> Iterator[str]:
-    """Genres whose shards, written before, lack published pieces that another try may encode."""
-    for genre in sorted(instance.get_dynamic_partitions(GENRES)):
-        pieces, original = paths.genre_pieces(genre), paths.shard(genre, "original")
-        if pieces.exists() and original.exists():
-            missing = pieces_to_encode(pl.read_parquet(pieces, glob=False), stored_shard(original, genre))
-            if len(missing):
-                yield genre
+def _build(
+    context: dg.AssetExecutionContext, data: Data, genre: str, transpositions: Sequence[str]
+) -> list[ShardSummary]:
+    """Bring shards of a genre up to date, and log what that took."""
+    summaries = build_shards(
+        _pieces(data, genre),
+        data.paths.raw,
+        lambda transposition: data.paths.shard(genre, transposition),
+        genre,
+        transpositions,
+        available_cores(),
+    )
+    first = summaries[0]
+    context.log.info(
+        f"{genre}: {first.encoded:,} pieces encoded, {first.reused:,} reused, "
+        f"{sum(s.rewritten for s in summaries)} of {len(summaries)} shards rewritten"
+    )
+    if first.refused:
+        context.log.warning(
+            f"{genre}: {len(first.refused):,} pieces could not be read and are tried again the next time, "
+            f"such as {next(iter(first.refused.values()))}"
+        )
+    return summaries
+
+
+def _shard_metadata(shards: Sequence[tuple[str, ShardSummary]]) -> dict[str, Any]:
+    """What the UI shows of (genre, shard): what was done and what they hold."""
+    tokens, notes = sum(s.tokens for _, s in shards), sum(s.notes for _, s in shards)
+    failed = {
+        piece: {"piece": piece, "why": why, "tried_again": piece in summary.refused}
+        for _, summary in shards
+        for piece, why in summary.failed.items()
+    }
+    return {
+        "tokens": tokens,
+        "notes": notes,
+        "tokens_per_note": tokens / max(1, notes),
+        "pieces_encoded": sum({genre: s.encoded for genre, s in shards}.values()),
+        "pieces_reused": sum({genre: s.reused for genre, s in shards}.values()),
+        "shards_rewritten": sum(s.rewritten for _, s in shards),
+        "shards": table(
+            {
+                "genre": genre,
+                "transposition": s.transposition,
+                "pieces": s.pieces,
+                "notes": s.notes,
+                "tokens": s.tokens,
+                "hours": s.seconds / 3600,
+                "left_out_of_range": s.out_of_range,
+                "rewritten": s.rewritten,
+            }
+            for genre, s in shards
+        ),
+        "failed": table(failed.values()),
+    }
+
+
+def _statistics_metadata(originals: Mapping[str, Shard]) -> dict[str, Any]:
+    """What the UI shows of the music in the `original` shards, by genre and in all."""
+    total = token_statistics([*originals.values()])
+    found = {genre: token_statistics([shard]) for genre, shard in originals.items()} | {"all genres": total}
+    return {
+        "statistics": table(_statistics_row(genre, one) for genre, one in found.items()),
+        "tokens_of_a_piece": table({"genre": genre, **one.lengths} for genre, one in found.items()),
+        "pieces_by_tokens": bars(total.length_histogram),
+        "token_types": bars(total.token_types),
+    }
 
 
 def _pieces(data: Data, genre: str) -> pl.DataFrame:

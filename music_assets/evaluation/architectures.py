@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from music_assets.checkpoints.storage import Checkpoint
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.likelihood import (
     NO_TEST_NOTE,
-    interval,
+    bits_per_note_bounds,
     likelihood,
     ngram_name,
     ngram_nats,
@@ -19,6 +18,7 @@ from music_assets.evaluation.likelihood import (
 )
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
@@ -58,7 +58,7 @@ def require_comparable(architectures: Sequence[str], shards: Sequence[Shard]) ->
 
 
 def compare_architectures(
-    trained: Sequence[tuple[Checkpoint, float]], shards: Sequence[Shard], config: EvaluationConfig
+    trained: Sequence[tuple[Checkpoint, float]], shards: Sequence[Shard], config: EvaluationSettings
 ) -> list[Row]:
     """Each network with its training speed in tokens/s, and an n-gram with a cache, on the same whole test pieces.
 
@@ -87,7 +87,7 @@ def compare_architectures(
     return sorted(rows, key=lambda row: (row.bits_per_note is None, row.bits_per_note, row.bits_per_roll_note))
 
 
-def _row(checkpoint: Checkpoint, speed: float, held_out: Sequence[Piece], config: EvaluationConfig) -> Row:
+def _row(checkpoint: Checkpoint, speed: float, held_out: Sequence[Piece], config: EvaluationSettings) -> Row:
     facts = checkpoint.facts
     read = representation(facts.architecture)
     ordered, scores = _scored(checkpoint, held_out)
@@ -96,7 +96,7 @@ def _row(checkpoint: Checkpoint, speed: float, held_out: Sequence[Piece], config
         raise NotMeasurable(read.no_note)
     nats = [score.nats for score in scores]
     bits = np.array([of.sum(dtype=np.float64) for of in nats]) / np.log(2)
-    low, high = interval(ordered, bits, notes, config)
+    low, high = bits_per_note_bounds(ordered, bits, notes, config)
     found = bits_per_note(nats, notes)
     return Row(
         model=facts.architecture,

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import f1_score
 
-from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.arrays import Integers, Strings
 from music_assets.evaluation.features import PROGRAM_FEATURES, FeatureTable, excerpt, feature_table, windows
 from music_assets.evaluation.pieces import Piece
-from music_assets.evaluation.resampling import Estimate, bootstrap_weights, interval
+from music_assets.evaluation.resampling import Estimate, bootstrap_weights, percentile_interval
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.tokens.remi import NoteArray
 
 NO_MUSIC = -1  # the "prediction" for a sample without a note
@@ -27,8 +28,8 @@ class Excerpts:
     """Excerpts of equal bars as features, with the genre and the song group (or sample) of each."""
 
     features: FeatureTable
-    genres: NDArray[np.str_]
-    groups: NDArray[np.str_]
+    genres: Strings
+    groups: Strings
 
     def __len__(self) -> int:
         return len(self.genres)
@@ -63,8 +64,8 @@ class Consistency:
     headline: Estimate
     permuted: Estimate
     p_value: float
-    real_confusion: NDArray[np.int64]
-    generated_confusion: NDArray[np.int64]
+    real_confusion: Integers
+    generated_confusion: Integers
     training_excerpts: int
     left_out: tuple[str, ...]
 
@@ -76,23 +77,24 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The verdict with program features and the one without; or neither, and why not."""
+    """The verdict of a classifier that sees which instruments play, and of one that does not."""
 
-    judged: list[Consistency]
-    why_not: str
+    with_programs: Consistency
+    without_programs: Consistency
 
 
 def judge(
-    training: Sequence[Piece], held_out: Sequence[Piece], samples: Sequence[Piece], config: EvaluationConfig
+    training: Sequence[Piece], held_out: Sequence[Piece], samples: Sequence[Piece], settings: EvaluationSettings
 ) -> Verdicts:
-    """:func:`genre_consistency` of samples, with and without what instruments play."""
-    train = real_excerpts(training, config.excerpt_bars, config.excerpts_per_piece)
-    test = real_excerpts(held_out, config.excerpt_bars)
-    generated = generated_excerpts(samples, config.excerpt_bars)
-    try:
-        return Verdicts([genre_consistency(train, test, generated, config, shown) for shown in (True, False)], "")
-    except TooFewGenres as error:
-        return Verdicts([], str(error))
+    """Judge samples by :func:`genre_consistency`, with and without what instruments play.
+
+    Raises:
+        TooFewGenres: fewer than two genres have training, test and generated excerpts.
+    """
+    train = real_excerpts(training, settings.excerpt_bars, settings.excerpts_per_piece)
+    test = real_excerpts(held_out, settings.excerpt_bars)
+    generated = generated_excerpts(samples, settings.excerpt_bars)
+    return Verdicts(*(genre_consistency(train, test, generated, settings, shown) for shown in (True, False)))
 
 
 def real_excerpts(pieces: Sequence[Piece], bars: int, most: int = 1) -> Excerpts:
@@ -111,7 +113,7 @@ def genre_consistency(
     train: Excerpts,
     test: Excerpts,
     generated: Excerpts,
-    config: EvaluationConfig,
+    settings: EvaluationSettings,
     with_programs: bool = True,
 ) -> Consistency:
     """Train on ``train``, find the ceiling on ``test`` and the score on ``generated``.
@@ -131,11 +133,13 @@ def genre_consistency(
             f"Genre consistency needs two genres with training, test and generated excerpts, and found "
             f"{len(genres)}: add genres, or pieces so that some fall into the test split, or lower excerpt_bars."
         )
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(settings.seed)
     test, generated = (each.rows(np.isin(each.genres, genres)) for each in (test, generated))
-    train = train.rows(_balanced(train.genres, genres, config.train_excerpts_per_genre, rng))
+    train = train.rows(_balanced(train.genres, genres, settings.train_excerpts_per_genre, rng))
     without = () if with_programs else PROGRAM_FEATURES
-    trees = ExtraTreesClassifier(config.classifier_trees, class_weight="balanced", random_state=config.seed, n_jobs=-1)
+    trees = ExtraTreesClassifier(
+        settings.classifier_trees, class_weight="balanced", random_state=settings.seed, n_jobs=-1
+    )
     trees.fit(train.features.matrix(without), np.searchsorted(genres, train.genres))
 
     truth, prompted = np.searchsorted(genres, test.genres), np.searchsorted(genres, generated.genres)
@@ -149,10 +153,10 @@ def genre_consistency(
         for labels, seen in ((truth, heard_real), (prompted, heard))
     )
     ceilings, scores = (
-        _balanced_accuracy(labels, labels == seen, _stratified(labels, groups, config.bootstrap_rounds, rng), k)
+        _balanced_accuracy(labels, labels == seen, _stratified(labels, groups, settings.bootstrap_rounds, rng), k)
         for labels, seen, groups in ((truth, heard_real, test.groups), (prompted, heard, generated.groups))
     )
-    shuffled = rng.permuted(np.tile(prompted, (config.bootstrap_rounds, 1)), axis=1)
+    shuffled = rng.permuted(np.tile(prompted, (settings.bootstrap_rounds, 1)), axis=1)
     permuted = np.array(
         [_balanced_accuracy(labels, labels == heard, np.ones((1, len(labels))), k)[0] for labels in shuffled]
     )
@@ -160,13 +164,13 @@ def genre_consistency(
         genres=genres,
         with_programs=with_programs,
         floor=floor,
-        ceiling=interval(ceiling, ceilings, config.confidence),
+        ceiling=percentile_interval(ceiling, ceilings, settings.confidence),
         macro_f1=float(f1_score(truth, heard_real, average="macro", labels=range(k))),
-        score=interval(score, scores, config.confidence),
-        headline=interval(
-            float(_headline(score, ceiling, floor)), _headline(scores, ceilings, floor), config.confidence
+        score=percentile_interval(score, scores, settings.confidence),
+        headline=percentile_interval(
+            float(_headline(score, ceiling, floor)), _headline(scores, ceilings, floor), settings.confidence
         ),
-        permuted=interval(float(permuted.mean()), permuted, config.confidence),
+        permuted=percentile_interval(float(permuted.mean()), permuted, settings.confidence),
         p_value=float((1 + (permuted >= score).sum()) / (1 + len(permuted))),
         real_confusion=_confusion(truth, heard_real, k)[:, :k],
         generated_confusion=_confusion(prompted, heard, k),

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from music_assets.evaluation.classifier import Excerpts, generated_excerpts, real_excerpts
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.distances import Distance, feature_distances
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,20 @@ class FeatureComparison:
     bars: int
 
 
-def compare_features(real: Sequence[Piece], samples: Sequence[Piece], config: EvaluationConfig) -> FeatureComparison:
+def compare_features(
+    real: Sequence[Piece], samples: Sequence[Piece], settings: EvaluationSettings
+) -> FeatureComparison:
     """Compare the beginnings of real pieces and of samples, genre by genre.
 
     Raises:
         NotMeasurable: no genre has both.
     """
-    reals = real_excerpts(real, config.excerpt_bars)
-    generated = generated_excerpts(samples, config.excerpt_bars)
+    reals = real_excerpts(real, settings.excerpt_bars)
+    generated = generated_excerpts(samples, settings.excerpt_bars)
     genres = sorted(set(reals.genres.tolist()) & set(generated.genres.tolist()))
     if not genres:
         raise NotMeasurable(
-            f"No genre has both samples and test pieces of {config.excerpt_bars} bars: lower excerpt_bars, or add "
+            f"No genre has both samples and test pieces of {settings.excerpt_bars} bars: lower excerpt_bars, or add "
             "pieces."
         )
     distances = [
@@ -42,7 +44,7 @@ def compare_features(real: Sequence[Piece], samples: Sequence[Piece], config: Ev
             reals.of(genre).features,
             reals.of(genre).groups.tolist(),
             generated.of(genre).features,
-            config,
+            settings,
         )
     ]
-    return FeatureComparison(reals, generated, distances, config.excerpt_bars)
+    return FeatureComparison(reals, generated, distances, settings.excerpt_bars)

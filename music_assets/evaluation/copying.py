@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.arrays import Integers
 from music_assets.evaluation.features import DRUMS, windows
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.tokens.remi import NoteArray
 
 LONGEST_PERIOD = 4
@@ -62,8 +63,8 @@ class GenreCopying:
     """
 
     genre: str
-    generated: NDArray[np.int64]
-    held_out: NDArray[np.int64]
+    generated: Integers
+    held_out: Integers
     threshold: float
     share_above: Estimate
 
@@ -119,7 +120,7 @@ def longest_runs(queries: Sequence[Melody], training: Sequence[Melody]) -> NDArr
 
 
 def copy_report(
-    training: Iterable[Piece], held_out: Sequence[Piece], samples: Sequence[Piece], config: EvaluationConfig
+    training: Iterable[Piece], held_out: Sequence[Piece], samples: Sequence[Piece], settings: EvaluationSettings
 ) -> CopyReport:
     """Longest runs that ``samples`` share with the ``training`` pieces, against those of ``held_out`` pieces.
 
@@ -140,7 +141,7 @@ def copy_report(
         bars = [len(sample.notes.bar_starts) for sample in samples if sample.genre == genre]
         length = max(int(np.median(bars)), 1)
         for notes in (piece.notes for piece in held_out if piece.genre == genre):
-            excerpts = windows(notes, length, config.excerpts_per_piece) or [notes]
+            excerpts = windows(notes, length, settings.excerpts_per_piece) or [notes]
             references += [(genre, melody(part)) for part in excerpts]
     made = [(sample.genre, melody(sample.notes)) for sample in samples]
     search = _Search([lines for _, lines in made + references], [lines for _, lines in pieces])
@@ -153,9 +154,11 @@ def copy_report(
         generated, real = runs[is_sample & (labels == genre)], runs[~is_sample & (labels == genre)]
         threshold = float(np.percentile(real, PERCENTILE))
         above[labels[: len(made)] == genre] = generated > threshold
-        found.append(GenreCopying(genre, generated, real, threshold, _share(generated > threshold, config.confidence)))
+        found.append(
+            GenreCopying(genre, generated, real, threshold, _share(generated > threshold, settings.confidence))
+        )
     cases = []
-    for index in np.argsort(-runs[: len(made)], kind="stable")[: config.worst_copies]:
+    for index in np.argsort(-runs[: len(made)], kind="stable")[: settings.worst_copies]:
         run = int(runs[index])
         if run == 0:
             break
@@ -173,7 +176,7 @@ def copy_report(
         )
     return CopyReport(
         tuple(found),
-        _share(above, config.confidence),
+        _share(above, settings.confidence),
         tuple(cases),
         len(pieces),
         search.training_symbols,
@@ -184,7 +187,7 @@ def copy_report(
 class _Search:
     """Queries and training melodies end to end, with the prefix sums that hash any run in one step."""
 
-    def __init__(self, queries: Sequence[Melody], training: Sequence[Melody]):
+    def __init__(self, queries: Sequence[Melody], training: Sequence[Melody]) -> None:
         self.queries = _Runs([lines.symbols for lines in queries], _QUERY_BREAK)
         self.training = _Runs([lines.symbols for lines in training], _TRAINING_BREAK)
         self.training_symbols = sum(len(lines) for lines in training)
@@ -240,7 +243,7 @@ class _Runs:
     sequences.
     """
 
-    def __init__(self, sequences: Sequence[NDArray[np.int64]], break_value: int):
+    def __init__(self, sequences: Sequence[NDArray[np.int64]], break_value: int) -> None:
         self.starts = np.concatenate([[0], np.cumsum([len(symbols) + 1 for symbols in sequences])]).astype(int)
         joined = np.full(self.starts[-1], BREAK, np.int64)
         for start, symbols in zip(self.starts[:-1], sequences, strict=True):

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from music_assets.evaluation.config import EvaluationConfig
+from music_assets.evaluation.arrays import Floats
 from music_assets.evaluation.features import FeatureTable
-from music_assets.evaluation.resampling import Estimate, bootstrap_weights, interval
-
-Floats = NDArray[np.float64]
+from music_assets.evaluation.resampling import Estimate, bootstrap_weights, percentile_interval
+from music_assets.evaluation.settings import EvaluationSettings
 
 JENSEN_SHANNON, WASSERSTEIN = "Jensen-Shannon", "Wasserstein"
 DENSITY_POINTS = 512
@@ -94,7 +93,7 @@ def feature_distances(
     real: FeatureTable,
     real_groups: Sequence[str],
     generated: FeatureTable,
-    config: EvaluationConfig,
+    settings: EvaluationSettings,
 ) -> list[Distance]:
     """Every feature's distance for one genre; ``real_groups`` names the song group of each real excerpt.
 
@@ -103,15 +102,15 @@ def feature_distances(
     sets; the first is no larger than the generated set, because small sets lie further apart. Excerpts in
     which a feature is undefined are left out of that feature.
     """
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(settings.seed)
     n, m = len(real), len(generated)
     drawn = np.hstack(
         [
-            bootstrap_weights(real_groups, config.bootstrap_rounds, rng),
-            bootstrap_weights([str(i) for i in range(m)], config.bootstrap_rounds, rng),
+            bootstrap_weights(real_groups, settings.bootstrap_rounds, rng),
+            bootstrap_weights([str(i) for i in range(m)], settings.bootstrap_rounds, rng),
         ]
     )
-    halves = _halves(real_groups, m, config.floor_rounds, rng)
+    halves = _halves(real_groups, m, settings.floor_rounds, rng)
     is_real = np.arange(n + m) < n
     found = []
     for name, values in real.scalars.items():
@@ -142,8 +141,8 @@ def feature_distances(
                 genre,
                 name,
                 measure,
-                interval(float(value), resampled, config.confidence),
-                interval(floor, floors, config.confidence),
+                percentile_interval(float(value), resampled, settings.confidence),
+                percentile_interval(floor, floors, settings.confidence),
                 overlap,
                 len(x),
                 len(y),

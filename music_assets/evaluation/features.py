@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from music_assets.evaluation.arrays import Floats, Integers
 from music_assets.tokens.remi import NoteArray
+from music_assets.tokens.vocabulary import DRUMS
 
-Floats = NDArray[np.float64]
-
-DRUMS = 128
 STEPS_PER_BEAT = 4
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 NATURAL_MINOR = (0, 2, 3, 5, 7, 8, 10)
@@ -301,7 +300,7 @@ class FeatureTable:
     histogram float64[n, bins], rows summing to 1, or to 0 where undefined.
     """
 
-    notes: NDArray[np.int64]
+    notes: Integers
     scalars: dict[str, Floats]
     histograms: dict[str, Floats]
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.ngram import CachedNGram, NGram
 from music_assets.evaluation.pieces import Piece
+from music_assets.evaluation.resampling import percentile_interval
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
+from music_assets.models.registry import find_architecture
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
 from music_assets.training.scoring import token_nats
 
@@ -67,15 +69,17 @@ def measure_likelihoods(
     training: Sequence[Piece],
     validation: Sequence[Piece],
     held_out: Sequence[Piece],
-    config: EvaluationConfig,
+    settings: EvaluationSettings,
 ) -> Likelihoods:
     """Score whole held-out pieces by the network and by :func:`train_baseline`, genre given and not scored.
 
     Both were chosen on the validation pieces: the network's checkpoint, the n-gram's order and its cache's.
 
     Raises:
-        NotMeasurable: there is no held-out note.
+        NotMeasurable: there is no held-out note, or the network does not read tokens.
     """
+    if find_architecture(checkpoint.facts.architecture).reads != "tokens":
+        raise NotMeasurable(f"The bits of a {checkpoint.facts.architecture} are not of tokens: see `comparison`.")
     if not sum(len(piece.notes) for piece in held_out):
         raise NotMeasurable(NO_TEST_NOTE)
     vocabulary, genres = checkpoint.vocabulary, sorted({piece.genre for piece in held_out})
@@ -89,7 +93,7 @@ def measure_likelihoods(
             strict=True,
         )
     }
-    ngram, share = train_baseline(vocabulary, training, validation, config)
+    ngram, share = train_baseline(vocabulary, training, validation, settings)
     baseline = ngram_nats(ngram, vocabulary, held_out)
     name = ngram_name(ngram)
     models = {
@@ -98,7 +102,7 @@ def measure_likelihoods(
     }
     return Likelihoods(
         [
-            likelihood(model, genre, pieces, [nats[piece.name] for piece in pieces], vocabulary, config)
+            likelihood(model, genre, pieces, [nats[piece.name] for piece in pieces], vocabulary, settings)
             for model, nats in models.items()
             for genre in (ALL_GENRES, *genres)
             for pieces in [[piece for piece in held_out if genre in (ALL_GENRES, piece.genre)]]
@@ -114,7 +118,7 @@ def likelihood(
     pieces: Sequence[Piece],
     nats: Sequence[NDArray[np.floating]],
     vocabulary: Vocabulary,
-    config: EvaluationConfig,
+    settings: EvaluationSettings,
 ) -> Likelihood:
     """Micro-averaged bits per note: Σ bits / Σ notes over whole pieces, from the nats of every token and end mark.
 
@@ -126,7 +130,7 @@ def likelihood(
         raise NotMeasurable(NO_TEST_NOTE)
     bits = np.stack([_bits_by_type(piece.ids, of, vocabulary) for piece, of in zip(pieces, nats, strict=True)])
     by_type = dict(zip(TOKEN_TYPES, bits.sum(axis=0).tolist(), strict=True))
-    low, high = interval(pieces, bits.sum(axis=1), notes, config)
+    low, high = bits_per_note_bounds(pieces, bits.sum(axis=1), notes, settings)
     total, tokens = float(bits.sum()), sum(len(of) for of in nats)
     return Likelihood(
         model=model,
@@ -143,8 +147,8 @@ def likelihood(
     )
 
 
-def interval(
-    pieces: Sequence[Piece], bits: NDArray[np.floating], notes: NDArray[np.floating], config: EvaluationConfig
+def bits_per_note_bounds(
+    pieces: Sequence[Piece], bits: NDArray[np.floating], notes: NDArray[np.floating], settings: EvaluationSettings
 ) -> tuple[float, float]:
     """Bounds of Σ bits / Σ notes, of some pieces' ``bits`` and ``notes`` [pieces].
 
@@ -153,14 +157,13 @@ def interval(
     """
     _, group = np.unique([piece.group for piece in pieces], return_inverse=True)
     group_bits, group_notes = np.bincount(group, bits), np.bincount(group, notes)
-    draws = np.random.default_rng(config.seed).integers(
-        group_bits.size, size=(config.bootstrap_rounds, group_bits.size)
+    draws = np.random.default_rng(settings.seed).integers(
+        group_bits.size, size=(settings.bootstrap_rounds, group_bits.size)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = group_bits[draws].sum(axis=1) / group_notes[draws].sum(axis=1)
-    tail = (1 - config.confidence) / 2
-    low, high = np.quantile(ratios[np.isfinite(ratios)], [tail, 1 - tail])
-    return float(low), float(high)
+    bounds = percentile_interval(float(bits.sum() / notes.sum()), ratios, settings.confidence)
+    return bounds.low, bounds.high
 
 
 def _bits_by_type(ids: NDArray[np.integer], nats: NDArray[np.floating], vocabulary: Vocabulary) -> NDArray[np.float64]:
@@ -169,14 +172,14 @@ def _bits_by_type(ids: NDArray[np.integer], nats: NDArray[np.floating], vocabula
 
 
 def train_baseline(
-    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], config: EvaluationConfig
+    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], settings: EvaluationSettings
 ) -> tuple[CachedNGram, float]:
     """The n-gram of :func:`train_ngram` with the cache of the piece that needs the fewest bits on validation pieces,
     and the share of the training tokens that it counted.
 
     Music repeats itself: beside a network that sees what came before, an n-gram without a cache says little.
     """
-    fixed, share = train_ngram(vocabulary, training, validation, config)
+    fixed, share = train_ngram(vocabulary, training, validation, settings)
     some = validation[:: max(1, len(validation) // _CHOOSING_PIECES)]
 
     def chances(model: NGram | CachedNGram) -> NDArray[np.float64]:
@@ -199,19 +202,19 @@ def ngram_name(ngram: CachedNGram) -> str:
 
 
 def train_ngram(
-    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], config: EvaluationConfig
+    vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], settings: EvaluationSettings
 ) -> tuple[NGram, float]:
     """The n-gram of the order that needs the fewest bits on the validation pieces, and the share of the training
-    tokens that it counted: ``config.ngram_tokens`` at most, whole pieces in a fixed random order, to bound memory.
+    tokens that it counted: ``settings.ngram_tokens`` at most, whole pieces in a fixed random order, to bound memory.
     """
     chosen, total = [], 0
     for index in np.random.default_rng(0).permutation(len(training)):
-        if total >= config.ngram_tokens:
+        if total >= settings.ngram_tokens:
             break
         chosen.append(_sequence(vocabulary, training[index]))
         total += len(training[index].ids)
-    longest = NGram(config.ngram_order, vocabulary.size).fit(chosen)
-    models = [longest.shortened(order) for order in range(1, config.ngram_order + 1)]
+    longest = NGram(settings.ngram_order, vocabulary.size).fit(chosen)
+    models = [longest.shortened(order) for order in range(1, settings.ngram_order + 1)]
     if validation:
         longest = min(models, key=lambda model: sum(nats.sum() for nats in ngram_nats(model, vocabulary, validation)))
     return longest, total / max(1, sum(len(piece.ids) for piece in training))

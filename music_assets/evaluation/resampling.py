@@ -25,7 +25,7 @@ def bootstrap_weights(groups: Sequence[str], rounds: int, rng: np.random.Generat
     return counts[:, group]
 
 
-def interval(value: float, resampled: NDArray[np.float64], confidence: float) -> Estimate:
+def percentile_interval(value: float, resampled: NDArray[np.float64], confidence: float) -> Estimate:
     """Percentile interval of the resampled values that are defined; NaN bounds where none is."""
     defined = resampled[np.isfinite(resampled)]
     if not len(defined):

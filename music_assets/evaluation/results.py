@@ -1,15 +1,14 @@
-"""Results as JSON files: what one step of the evaluation found, for the next one and for people."""
+"""Results as JSON files: what a measure found of a checkpoint, and the settings that it found it with."""
 
-import dataclasses
 import json
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
+from pydantic import TypeAdapter
 
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 
@@ -17,78 +16,60 @@ T = TypeVar("T")
 
 
 class BadResult(MusicAssetsError):
-    """A result that is missing, or a file that does not hold the one it should."""
+    """There is no such result, or the file does not hold it."""
 
 
 class NotMeasurable(MusicAssetsError):
     """The pieces or samples do not allow a measure; the message says what they lack."""
 
 
-def save_result(path: Path, run: str, result: object) -> None:
-    """Write what was found of the checkpoint ``run``: a dataclass of numbers, strings, arrays, sequences, mappings and
-    other such dataclasses.
+@dataclass(frozen=True)
+class StoredResult(Generic[T]):
+    """What was found of the checkpoint ``run``, and the settings that it was found with."""
+
+    run: str
+    settings: EvaluationSettings
+    found: T
+
+
+def save_result(path: Path, run: str, settings: EvaluationSettings, found: object) -> None:
+    """Write what was found of the checkpoint ``run``.
+
+    Args:
+        found: a dataclass of what pydantic knows and of the arrays in :mod:`music_assets.evaluation.arrays`.
     """
+    _write(path, run, settings, {"result": TypeAdapter(type(found)).dump_python(found)})
+
+
+def save_why_not(path: Path, run: str, settings: EvaluationSettings, why_not: str) -> None:
+    """Write, in the place of a result, why there is none of the checkpoint ``run``: one sentence."""
+    _write(path, run, settings, {"why_not": why_not})
+
+
+def _write(path: Path, run: str, settings: EvaluationSettings, outcome: Mapping[str, Any]) -> None:
+    known = {name: getattr(settings, name) for name in EvaluationSettings.model_fields}
     with publish(path) as fresh:
-        fresh.write_text(json.dumps({"run": run, "result": _plain(result)}, indent=1), encoding="utf-8")
+        fresh.write_text(json.dumps({"run": run, "settings": known, **outcome}, indent=1), encoding="utf-8")
 
 
-def save_why_not(path: Path, run: str, why_not: str) -> None:
-    """In the place of a result: why there is none of the checkpoint ``run``, one sentence."""
-    with publish(path) as fresh:
-        fresh.write_text(json.dumps({"run": run, "why_not": why_not}, indent=1), encoding="utf-8")
-
-
-def load_result(path: Path, run: str, kind: type[T]) -> T:
+def load_result(path: Path, run: str, kind: type[T]) -> StoredResult[T]:
     """Read what :func:`save_result` wrote from a ``kind``; arrays come back with the dtype that the field declares.
 
     Raises:
-        NotMeasurable: what :func:`save_why_not` wrote.
-        BadResult: it was not written yet, is damaged, of another version, or of another checkpoint than ``run``.
+        NotMeasurable: it is what :func:`save_why_not` wrote.
+        BadResult: it was not written yet, or the file is damaged, of another version, or of another checkpoint.
     """
     if not path.exists():
         raise BadResult(f"There is no {path.stem} result at {path}: materialise {path.stem} first.")
     try:
         stored = json.loads(path.read_text("utf-8"))
-        found, why_not = stored["run"], stored.get("why_not")
-        result = [] if why_not else [_typed(stored["result"], kind)]
+        found_run, settings = stored["run"], EvaluationSettings.model_validate(stored["settings"])
+        why_not = stored.get("why_not")
+        found = None if why_not else TypeAdapter(kind).validate_python(stored["result"])
     except (ValueError, TypeError, KeyError) as error:
         raise BadResult(f"{path} is damaged or of another version: materialise {path.stem} again ({error}).") from None
-    if found != run:
-        raise BadResult(f"{path} is of the checkpoint {found} and not of {run}: materialise {path.stem} again.")
-    if why_not:
+    if found_run != run:
+        raise BadResult(f"{path} is of the checkpoint {found_run} and not of {run}: materialise {path.stem} again.")
+    if found is None:
         raise NotMeasurable(why_not)
-    return result[0]
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _typed(value: Any, kind: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{field.name: _typed(value[field.name], hints[field.name]) for field in dataclasses.fields(kind)})  # type: ignore[operator]
-    if origin is np.ndarray:
-        return np.array(value, dtype=typing.get_args(arguments[1])[0])
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _typed(value, next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple and len(arguments) == 2 and arguments[1] is not Ellipsis:
-        return tuple(_typed(item, part) for item, part in zip(value, arguments, strict=True))
-    if isinstance(origin, type) and issubclass(origin, tuple):
-        return tuple(_typed(item, arguments[0]) for item in value)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _typed(item, arguments[1]) for key, item in value.items()}
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        return [_typed(item, arguments[0]) for item in value]
-    return value
+    return StoredResult(run, settings, found)

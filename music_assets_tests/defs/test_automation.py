@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import pytest
 
 from music_assets.definitions import defs
 from music_assets.defs import automation
@@ -16,6 +17,8 @@ from music_assets.defs.resources import Data
 from music_assets_tests.defs.conftest import Graph
 from music_assets_tests.midi_files import write_corpus, write_tune
 from music_assets_tests.permissions import bound, bound_by_permissions
+
+pytestmark = pytest.mark.slow
 
 
 def evaluated(graph: Graph, sensor: Any) -> Any:
@@ -55,14 +58,19 @@ class Conditions:
         result = dg.evaluate_automation_conditions(defs, self.graph.instance, cursor=self.cursor)
         self.cursor = result.cursor
         found = {}
-        for asset in ("token_shards", "likelihood", "feature_stats", "copy_report", "consistency_report"):
-            if requested := result.get_requested_partitions(dg.AssetKey(asset)):
-                found[asset] = {str(partition) for partition in requested}
+        for asset in defs.resolve_asset_graph().get_all_asset_keys():
+            if requested := result.get_requested_partitions(asset):
+                found[asset.to_user_string()] = {str(partition) for partition in requested}
         return found
 
 
-def report(graph: Graph, asset: str, partition: str, **metadata: str) -> None:
+def report(graph: Graph, asset: str, partition: str, **metadata: str | dict[str, Any]) -> None:
     graph.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition, metadata=metadata))
+
+
+def report_samples(graph: Graph, genre: str, run: str, **settings: Any) -> None:
+    graph.paths.samples("gpt", genre).mkdir(parents=True, exist_ok=True)
+    report(graph, "generated_samples", f"gpt|{genre}", run=run, settings=settings)
 
 
 def test_the_drop_folder_is_read_once_its_copying_has_ended(graph: Graph):
@@ -257,6 +265,7 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
         "feature_stats": {"gpt"},
         "copy_report": {"gpt"},
         "consistency_report": {"gpt"},
+        "evaluation_report": {"gpt"},
     }
 
 
@@ -274,10 +283,38 @@ def test_a_new_champion_is_sampled_in_the_genres_it_has_seen(graph: Graph):
     assert not tick(graph, automation.new_checkpoint)
     report(graph, "checkpoint", "gpt", run="a", champion="a", champion_genres="jig, reel")
     assert keys(tick(graph, automation.new_checkpoint)) == ["gpt|jig", "gpt|reel"]
-    report(graph, "generated_samples", "gpt|jig", run="a")
+    report_samples(graph, "jig", run="a")
     assert keys(tick(graph, automation.new_checkpoint)) == ["gpt|reel"]
-    report(graph, "generated_samples", "gpt|reel", run="a")
+    report_samples(graph, "reel", run="a")
     assert not tick(graph, automation.new_checkpoint)
     # A challenger that lost changes nothing.
     report(graph, "checkpoint", "gpt", run="b", champion="a", champion_genres="jig, reel")
     assert not tick(graph, automation.new_checkpoint)
+
+
+def test_samples_are_made_again_with_their_last_settings(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig", "reel", "waltz"])
+    report(graph, "checkpoint", "gpt", run="a", champion="a", champion_genres="jig, reel")
+    report_samples(graph, "jig", run="a", count=3, temperature=0.8)
+    report_samples(graph, "reel", run="a", count=5, temperature=1.2)
+    assert not tick(graph, automation.new_checkpoint)
+    report(graph, "checkpoint", "gpt", run="b", champion="b", champion_genres="jig, reel, waltz")
+    settings = {
+        str(request.partition_key): request.run_config["ops"]["generated_samples"]["config"]
+        for request in tick(graph, automation.new_checkpoint)
+    }
+    assert settings == {
+        "gpt|jig": {"count": 3, "temperature": 0.8},
+        "gpt|reel": {"count": 5, "temperature": 1.2},
+        "gpt|waltz": {"count": 5, "temperature": 1.2},  # of the last samples, as it has none of its own
+    }
+
+
+def test_samples_that_were_deleted_are_made_again(graph: Graph):
+    graph.instance.add_dynamic_partitions(GENRES, ["jig"])
+    report(graph, "checkpoint", "gpt", run="a", champion="a", champion_genres="jig")
+    (first,) = tick(graph, automation.new_checkpoint)
+    report_samples(graph, "jig", run="a")
+    graph.paths.samples("gpt", "jig").rmdir()
+    (again,) = tick(graph, automation.new_checkpoint)
+    assert first.run_key != again.run_key

@@ -16,6 +16,7 @@ import pytest
 from music_assets.corpus.index.splits import own_split
 from music_assets.corpus.labels.songs import fold_title
 from music_assets.defs.automation import retrainings
+from music_assets.defs.due import reports_due, samples_due, shards_due
 from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import read_shard
@@ -23,6 +24,10 @@ from music_assets.tokens.transposition import TRANSPOSITIONS
 from music_assets_tests import disks
 from music_assets_tests.defs.conftest import QUICK, TINY, Graph, failure, graph_on
 from music_assets_tests.midi_files import write_corpus, write_tune
+
+pytestmark = pytest.mark.slow
+
+MEASURES = ("likelihood", "feature_stats", "copy_report", "consistency_report")
 
 
 def shard_states(graph: Graph) -> dict[str, tuple[int, bytes]]:
@@ -43,6 +48,7 @@ def test_five_new_files_cost_five_readings_and_touch_one_genre(graph: Graph):
     assert graph.genres == ["jig", "reel"]
     for genre in graph.genres:
         graph.tokenise(genre)
+    assert shards_due(graph.instance, graph.paths) == []
     before, split_before = shard_states(graph), splits(graph)
     assert len(before) == 2 * len(TRANSPOSITIONS)
 
@@ -50,6 +56,9 @@ def test_five_new_files_cost_five_readings_and_touch_one_genre(graph: Graph):
         write_tune(graph.paths.raw / f"tunes/reel/New/Arrival {number}.mid", style="reel", seed=900 + number, bars=8)
     graph.ingest()
     assert graph.latest("raw_midi").metadata["files_read"].value == 5
+    for genre in graph.genres:
+        graph.make("genre_pieces", partition=genre)
+    assert shards_due(graph.instance, graph.paths) == ["reel"]
     for genre in graph.genres:
         graph.tokenise(genre)
     assert graph.latest("genre_pieces", "jig").metadata["rewritten"].value is False
@@ -61,6 +70,7 @@ def test_five_new_files_cost_five_readings_and_touch_one_genre(graph: Graph):
     assert {path for path in after if after[path] != before[path]} == {p for p in after if p.startswith("tokens/reel/")}
     assert {path: split for path, split in splits(graph).items() if path in split_before} == split_before
 
+    assert shards_due(graph.instance, graph.paths) == []
     graph.ingest()
     for genre in graph.genres:
         graph.tokenise(genre)
@@ -112,8 +122,11 @@ def test_samples_and_reports(trained: Graph):
         for name, ids in zip(batch.names, batch.ids, strict=True):
             assert np.array_equal(encode(load_score(batch.folder / f"{name}.mid")), ids)
             assert (batch.folder / f"{name}.png").stat().st_size > 1000
-    names = ("likelihood", "feature_stats", "copy_report", "consistency_report")
-    trained.make(*names, partition="gpt", config=QUICK)
+    assert reports_due(trained.instance, trained.paths, "gpt") == [*MEASURES, "evaluation_report"]
+    trained.make(*MEASURES, partition="gpt", config=QUICK)
+    assert reports_due(trained.instance, trained.paths, "gpt") == ["evaluation_report"]
+    trained.make("evaluation_report", partition="gpt")
+    assert reports_due(trained.instance, trained.paths, "gpt") == []
     folder = trained.paths.evaluation("gpt")
     likelihoods = json.loads((folder / "likelihood.json").read_text())["result"]["rows"]
     models = {row["model"] for row in likelihoods}
@@ -121,11 +134,38 @@ def test_samples_and_reports(trained: Graph):
     assert "gpt" in models
     for row in likelihoods:
         assert sum(row["parts"].values()) == pytest.approx(row["bits_per_note"])
-    assert "<audio" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "<audio" in page
+    assert "Not in this report" not in page
+    assert "&#34;floor_rounds&#34;:10," in page
     run = trained.latest("consistency_report", "gpt")
     assert run.metadata["floor"].value == 0.5
     artifacts = {path.name for path in (trained.paths.mlflow / "artifacts").rglob("*") if path.is_file()}
+    assert trained.latest("evaluation_report", "gpt").text("missing") == "nothing"
     assert {"report.html", "reel-000.mid", "reel-000.ogg", "reel-000.png", "model.safetensors"} <= artifacts
+
+
+def test_samples_are_due_if_other_settings_are_wanted_and_keep_the_last_ones(trained: Graph):
+    settings = {"count": 1, "max_tokens": 64, "max_bars": 2, "temperature": 0.8}
+    due = samples_due(trained.instance, trained.paths, "gpt")
+    assert {one.partition for one in due} <= {"gpt|jig", "gpt|reel"}
+    for genre in ("jig", "reel"):
+        trained.make("generated_samples", partition=f"gpt|{genre}", config=settings)
+    assert samples_due(trained.instance, trained.paths, "gpt") == []
+    assert samples_due(trained.instance, trained.paths, "gpt", {"count": 1}) == []
+    two = samples_due(trained.instance, trained.paths, "gpt", {"count": 2})
+    assert [one.partition for one in two] == ["gpt|jig", "gpt|reel"]
+    for one in two:
+        assert settings | {"count": 2} == {name: one.settings[name] for name in settings}
+    assert two[0].key != two[1].key
+
+
+def test_the_last_checkpoints_are_compared_in_the_ui(trained: Graph):
+    trained.make("comparison", config=QUICK)
+    table = trained.latest("comparison").text("comparison")
+    assert table == trained.paths.comparison.read_text()
+    assert "| gpt |" in table
+    assert "materialise checkpoint [lstm]" in failure(trained.run("comparison", config={"architectures": ["lstm"]}))
 
 
 def test_a_genre_that_the_champion_has_not_seen_is_refused(trained: Graph):
@@ -232,7 +272,8 @@ def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
     graph.tokenise("reel")
     graph.make("checkpoint", partition="gpt", config=TINY | {"tokens": 1_000, "samples": 0})
     graph.make("generated_samples", partition="gpt|reel", config={"count": 2, "max_tokens": 100, "max_bars": 4})
-    graph.make("likelihood", "feature_stats", "copy_report", "consistency_report", partition="gpt", config=QUICK)
+    graph.make(*MEASURES, partition="gpt", config=QUICK)
+    graph.make("evaluation_report", partition="gpt")
     page = (graph.paths.evaluation("gpt") / "report.html").read_text()
     assert re.findall(r"Not in this report: (.*?)[:,]", page) == [
         "There is no test piece with a note to score",

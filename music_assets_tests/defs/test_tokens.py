@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from music_assets.defs.partitions import GENRES
-from music_assets.defs.tokens import unfinished
+from music_assets.defs.due import shards_due
+from music_assets.defs.partitions import GENRES, every_transposition
 from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens.remi import encode_measured
 from music_assets_tests.defs.conftest import Graph
@@ -76,8 +76,27 @@ def test_pieces_whose_file_could_not_be_read_are_told_and_encoded_by_the_next_bu
     assert rows(graph, "failed", "reel|up1") == [
         {"piece": "reel 0", "why": f"{first}: No such file or directory.", "tried_again": True}
     ]
-    assert [*unfinished(graph.instance, graph.paths)] == ["reel"]
     away.rename(first)
-    graph.make("token_shards", partition="reel|up1")
+    every = every_transposition("reel")
+    ends = (every["dagster/asset_partition_range_start"], every["dagster/asset_partition_range_end"])
+    graph.make("token_shards", partition_range=ends)
     assert graph.latest("token_shards", "reel|up1").text("failed") == "none"
-    assert not [*unfinished(graph.instance, graph.paths)]
+    assert shards_due(graph.instance, graph.paths) == []
+    away = first.rename(away)
+    graph.paths.shard("reel", "original").unlink()
+    graph.make("token_shards", partition_range=ends)
+    assert shards_due(graph.instance, graph.paths) == ["reel"]
+
+
+def test_shards_of_other_pieces_than_the_published_are_due(graph: Graph) -> None:
+    graph.paths.raw.mkdir(parents=True)
+    published(graph, "reel", 4)
+    assert shards_due(graph.instance, graph.paths) == ["reel"]
+    graph.make("token_shards", partition_range=("reel|down5", "reel|up6"))
+    assert shards_due(graph.instance, graph.paths) == []
+    pieces = pl.read_parquet(graph.paths.genre_pieces("reel"))
+    pieces.with_columns(split=pl.lit("train")).write_parquet(graph.paths.genre_pieces("reel"))
+    assert shards_due(graph.instance, graph.paths) == ["reel"]
+    pieces.write_parquet(graph.paths.genre_pieces("reel"))
+    graph.paths.shard("reel", "up3").unlink()
+    assert shards_due(graph.instance, graph.paths) == ["reel"]

@@ -13,8 +13,8 @@ from music_assets.evaluation.architectures import (
     markdown,
     require_comparable,
 )
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.tokens import remi
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import encode
@@ -25,7 +25,7 @@ from music_assets.training.scoring import roll_scores, token_nats
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
-CONFIG = EvaluationConfig.model_validate({"bootstrap_rounds": 50})
+CONFIG = EvaluationSettings.model_validate({"bootstrap_rounds": 50})
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,16 @@ import pytest
 
 from music_assets.evaluation.classifier import (
     Consistency,
+    TooFewGenres,
     generated_excerpts,
     genre_consistency,
     real_excerpts,
 )
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.pieces import Piece
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets_tests.evaluation.note_arrays import notes, piece
 
-CONFIG = EvaluationConfig(excerpt_bars=4, classifier_trees=60, bootstrap_rounds=200)
+CONFIG = EvaluationSettings(excerpt_bars=4, classifier_trees=60, bootstrap_rounds=200)
 RHYTHMS = {"march": (0, 1, 2, 3), "stream": tuple(step / 2 for step in range(8)), "waltz-like": (0, 1.5, 3)}
 
 
@@ -113,7 +114,7 @@ def test_genres_that_lack_a_set_are_named_and_one_genre_is_refused():
     found = judge(music("march", 4, 3) + music("stream", 4, 3))
     assert found.genres == ("march", "stream")
     assert found.left_out == ("waltz-like",)
-    with pytest.raises(ValueError, match="two genres"):
+    with pytest.raises(TooFewGenres, match="two genres"):
         judge(music("march", 4, 3))
 
 

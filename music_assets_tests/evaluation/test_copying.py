@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.copying import BREAK, Melody, copy_report, longest_runs, melody
 from music_assets.evaluation.features import excerpt
 from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.tokens.remi import NoteArray
 from music_assets_tests.evaluation.note_arrays import DRUMS, notes, piece
 
-CONFIG = EvaluationConfig(worst_copies=3)
+CONFIG = EvaluationSettings(worst_copies=3)
 
 
 def tune(seed: int, bars: int = 16, program: int = 0) -> NoteArray:

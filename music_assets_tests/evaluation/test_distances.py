@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.distances import (
     Distance,
     feature_distances,
@@ -18,10 +17,11 @@ from music_assets.evaluation.distances import (
     wasserstein,
 )
 from music_assets.evaluation.features import FeatureTable, feature_table
-from music_assets.evaluation.resampling import bootstrap_weights, interval
+from music_assets.evaluation.resampling import bootstrap_weights, percentile_interval
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets_tests.evaluation.note_arrays import notes
 
-CONFIG = EvaluationConfig(bootstrap_rounds=200, floor_rounds=30)
+CONFIG = EvaluationSettings(bootstrap_rounds=200, floor_rounds=30)
 COUNTS = st.lists(st.integers(0, 20), min_size=5, max_size=5).filter(any)
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=20)
 
@@ -72,8 +72,8 @@ def test_bootstrap_draws_whole_groups():
 
 
 def test_interval_of_undefined_values():
-    assert math.isnan(interval(1.0, np.array([math.nan]), 0.95).low)
-    found = interval(5.0, np.append(np.arange(101.0), math.nan), 0.9)
+    assert math.isnan(percentile_interval(1.0, np.array([math.nan]), 0.95).low)
+    found = percentile_interval(5.0, np.append(np.arange(101.0), math.nan), 0.9)
     assert (found.value, found.low, found.high) == pytest.approx((5, 5, 95))
 
 

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.likelihood import PARTS, likelihood, ngram_nats, train_baseline, train_ngram
 from music_assets.evaluation.ngram import CachedNGram
 from music_assets.evaluation.pieces import Piece
+from music_assets.evaluation.results import NotMeasurable
+from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.tokens.remi import notes
 from music_assets.tokens.vocabulary import TOKEN_TYPES, Vocabulary
 
 VOCABULARY = Vocabulary(("reel",))
-CONFIG = EvaluationConfig()
+CONFIG = EvaluationSettings()
 
 
 def document(pitches):
@@ -64,14 +65,14 @@ def test_the_interval_resamples_songs_and_not_their_versions():
 
 
 def test_nothing_to_score_is_an_error():
-    with pytest.raises(ValueError, match="There is no test piece with a note to score"):
+    with pytest.raises(NotMeasurable, match="There is no test piece with a note to score"):
         likelihood("m", "jig", [], [], VOCABULARY, CONFIG)
 
 
 def test_the_ngram_scores_every_token_and_the_end_but_not_the_prompt():
     training = [piece(str(i), [60, 62, 64, 65]) for i in range(50)]
     known, new = piece("known", [60, 62, 64, 65]), piece("new", [72, 30, 90, 31])
-    order = EvaluationConfig.model_validate({"ngram_order": 4})
+    order = EvaluationSettings.model_validate({"ngram_order": 4})
     model, share = train_ngram(VOCABULARY, training, [], order)
     scored = ngram_nats(model, VOCABULARY, [known, new])
     assert (model.order, share) == (4, 1)
@@ -81,9 +82,9 @@ def test_the_ngram_scores_every_token_and_the_end_but_not_the_prompt():
 
 def test_the_ngram_counts_as_many_tokens_as_it_may():
     training = [piece(str(i), [60, 62, 64, 65]) for i in range(50)]
-    model, share = train_ngram(VOCABULARY, training, [], EvaluationConfig.model_validate({"ngram_tokens": 1}))
+    model, share = train_ngram(VOCABULARY, training, [], EvaluationSettings.model_validate({"ngram_tokens": 1}))
     assert share == pytest.approx(1 / 50)
-    assert model.order == EvaluationConfig.model_validate({}).ngram_order
+    assert model.order == EvaluationSettings.model_validate({}).ngram_order
 
 
 def test_the_order_of_the_ngram_is_the_best_on_validation_pieces():

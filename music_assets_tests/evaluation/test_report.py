@@ -1,37 +1,37 @@
 """The page stands alone, says what it was told, and leaves out what it was not."""
 
-import dataclasses
 import math
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from music_assets.evaluation.classifier import generated_excerpts, genre_consistency, real_excerpts
+from music_assets.evaluation.classifier import judge
 from music_assets.evaluation.comparison import compare_features
-from music_assets.evaluation.config import EvaluationConfig
 from music_assets.evaluation.copying import copy_report
-from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood
+from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood, Likelihoods
 from music_assets.evaluation.pieces import Piece
-from music_assets.evaluation.report import (
-    ReportContent,
-    SampleView,
-    TrainingCurve,
-    _scalar_histograms,
-    estimate,
-    number,
-    percent,
-    write_report,
-)
+from music_assets.evaluation.report import consistency, copying, features, likelihood, samples, training
+from music_assets.evaluation.report.numbers import estimate, level, number, percent
+from music_assets.evaluation.report.page import SECTIONS, Page, write_page
+from music_assets.evaluation.report.samples import Samples
+from music_assets.evaluation.report.training import TrainingCurves
 from music_assets.evaluation.resampling import Estimate
+from music_assets.evaluation.results import StoredResult
+from music_assets.evaluation.settings import EvaluationSettings
+from music_assets.generation.config import SamplingConfig
+from music_assets.generation.samples import SampleBatch
 from music_assets_tests.evaluation.note_arrays import notes, piece
 
-CONFIG = EvaluationConfig(excerpt_bars=4, classifier_trees=20, bootstrap_rounds=50, floor_rounds=10)
+T = TypeVar("T")
+
+SETTINGS = EvaluationSettings(excerpt_bars=4, classifier_trees=20, bootstrap_rounds=50, floor_rounds=10, confidence=0.9)
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1"
 
 
-class Page(HTMLParser):
+class Reading(HTMLParser):
     """Tags, addresses and visible text of a page."""
 
     def __init__(self, text: str):
@@ -92,68 +92,95 @@ def likelihoods() -> list[Likelihood]:
     ]
 
 
-def sample_view(name: str, folder: Path) -> SampleView:
-    return SampleView("reel", name, folder / f"{name}.mid", folder / f"{name}.ogg", folder / f"{name}.png")
+def batch(folder: Path, *names: str) -> SampleBatch:
+    """Samples of a genre whose files are of a few bytes, if they are there at all."""
+    return SampleBatch(
+        folder=folder,
+        genre="reel",
+        architecture="gpt",
+        run="gpt/1",
+        settings=SamplingConfig(temperature=0.8),
+        names=[*names],
+        ended=["eos"] * len(names),
+        ids=[np.zeros(0, np.uint16)] * len(names),
+        notes=[7] * len(names),
+    )
+
+
+def stored(found: T) -> StoredResult[T]:
+    return StoredResult("gpt/1", SETTINGS, found)
 
 
 @pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> ReportContent:
+def content(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = tmp_path_factory.mktemp("samples")
-    for suffix in ("mid", "ogg", "png"):
-        (folder / f"sample.{suffix}").write_bytes(suffix.encode())
-    held_out, made = pieces(2, 8), [*pieces(3, 5), piece(notes([], bars=4), "reel", "empty")]
-    train, test = real_excerpts(pieces(1, 10), 4), real_excerpts(held_out, 4)
-    generated = generated_excerpts(made, 4)
-    view = sample_view("sample", folder)
-    return ReportContent(
+    names = [f"reel <{index}>" for index in range(5)]
+    for name in names:
+        for suffix in ("mid", "ogg", "png"):
+            (folder / f"{name}.{suffix}").write_bytes(suffix.encode())
+    train, test, made = pieces(1, 10), pieces(2, 8), [*pieces(3, 5), piece(notes([], bars=4), "reel", "empty")]
+    return Page(
         title="Report on gpt",
         model="gpt",
         run={"checkpoint": "gpt/1"},
         mlflow_url=MLFLOW,
         caveats=["Velocities of ABC tunes are synthetic."],
-        likelihood=likelihoods(),
-        curve=TrainingCurve([1, 2, 3], [3, 2, 1], [1, 3], [5, 4], 3),
-        features=compare_features(held_out, made, CONFIG),
-        consistency=[genre_consistency(train, test, generated, CONFIG, programs) for programs in (True, False)],
-        copying=copy_report(pieces(1, 10), held_out, made, CONFIG),
-        samples=[dataclasses.replace(view, name=f"reel <{number}>") for number in range(5)],
-        players_per_genre=3,
+        contents={
+            "likelihood": likelihood.show(stored(Likelihoods(likelihoods(), "6-gram", 0.25))),
+            "training": training.show(TrainingCurves([(1, 3.0), (2, 2.0), (3, 1.0)], [(1, 5.0), (3, 4.0)], 3)),
+            "consistency": consistency.show(stored(judge(train, test, made, SETTINGS))),
+            "features": features.show(stored(compare_features(test, made, SETTINGS))),
+            "copying": copying.show(stored(copy_report(train, test, made, SETTINGS))),
+            "samples": samples.show(Samples([batch(folder, *names)], players_per_genre=3)),
+        },
         provenance={"seed": "0"},
     )
 
 
 @pytest.fixture(scope="module")
-def page(content: ReportContent, tmp_path_factory: pytest.TempPathFactory) -> Page:
+def page(content: Page, tmp_path_factory: pytest.TempPathFactory) -> Reading:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, content)
-    return Page(path.read_text("utf-8"))
+    write_page(path, content)
+    return Reading(path.read_text("utf-8"))
 
 
-def test_nothing_is_fetched_from_anywhere(page: Page):
+def test_nothing_is_fetched_from_anywhere(page: Reading):
     foreign = [address for address in page.addresses if not address.startswith(("data:", "#"))]
     assert foreign == [MLFLOW]
     assert not {"iframe", "object", "embed"} & set(page.tags)
     assert page.tags.count("link") == 1  # the empty icon, so that browsers ask for none
 
 
-def test_the_script_of_the_plots_is_there_once(content: ReportContent, tmp_path: Path):
-    write_report(tmp_path / "report.html", content)
+def test_the_script_of_the_plots_is_there_once(content: Page, tmp_path: Path):
+    write_page(tmp_path / "report.html", content)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert text.count("plotly.js v") == 1
     assert text.count('class="plotly-graph-div"') == 5
     assert len(text) < 7_000_000
 
 
-def test_headline_numbers_and_caveats(page: Page, content: ReportContent):
+def test_headline_numbers_and_caveats(page: Reading, content: Page):
     assert "3.00 [2.90 to 3.10]" in page.text
     assert "25% below 6-gram (4.00)" in page.text
-    assert estimate(content.consistency[0].headline, as_percent=True) in page.text
+    for section in ("consistency", "features", "copying"):
+        headline = content.contents[section].headline
+        assert headline is not None
+        assert f"{headline.name} {headline.number} {headline.meaning}" in page.text
     assert "Velocities of ABC tunes are synthetic." in page.text
-    assert content.copying is not None
-    assert estimate(content.copying.share_above, as_percent=True) in page.text
+    assert "The n-gram counted 25% of the training tokens." in page.text
 
 
-def test_samples_are_heard_up_to_the_limit_and_names_are_escaped(page: Page):
+def test_settings_are_those_that_the_results_were_made_with(page: Reading):
+    assert "90% interval" in page.text
+    assert "95% interval" not in page.text
+    assert f"settings of likelihood, genre consistency, musical features, copying {SETTINGS.model_dump_json()}" in (
+        page.text
+    )
+    assert 'settings of sampling {"reel": {"count": 24,' in page.text
+    assert '"temperature": 0.8' in page.text
+
+
+def test_samples_are_heard_up_to_the_limit_and_names_are_escaped(page: Reading):
     assert page.tags.count("audio") == page.tags.count("img") == 3
     assert "reel <2>" in page.text
     assert "reel <3>" not in page.text
@@ -161,24 +188,23 @@ def test_samples_are_heard_up_to_the_limit_and_names_are_escaped(page: Page):
     assert "data:audio/midi;base64,bWlk" in page.addresses
 
 
-def test_every_feature_has_a_panel_for_every_genre(page: Page, content: ReportContent):
-    assert content.features is not None
-    assert page.tags.count("svg") == len(content.features.distances)
+def test_every_feature_has_a_panel_for_every_genre(page: Reading):
+    assert page.tags.count("svg") == len(compare_features(pieces(2, 8), pieces(3, 5), SETTINGS).distances)
 
 
 def test_absent_sections_are_named_with_their_reason(tmp_path: Path):
     reason = "there is only one genre."
-    write_report(tmp_path / "a.html", ReportContent("Title", "gpt", {}, missing={"consistency": reason}))
-    page = Page((tmp_path / "a.html").read_text("utf-8"))
+    write_page(tmp_path / "a.html", Page("Title", "gpt", missing={"consistency": reason}))
+    page = Reading((tmp_path / "a.html").read_text("utf-8"))
     assert f"Not in this report: {reason}" in page.text
-    assert page.text.count("Not in this report") == 6
+    assert page.text.count("Not in this report") == len(SECTIONS)
     assert "audio" not in page.tags
 
 
 def test_missing_files_of_a_sample_are_left_out(tmp_path: Path):
-    view = sample_view("quiet", tmp_path)
-    write_report(tmp_path / "a.html", ReportContent("Title", "gpt", {}, samples=[view]))
-    page = Page((tmp_path / "a.html").read_text("utf-8"))
+    shown = samples.show(Samples([batch(tmp_path, "quiet")], players_per_genre=3))
+    write_page(tmp_path / "a.html", Page("Title", "gpt", contents={"samples": shown}))
+    page = Reading((tmp_path / "a.html").read_text("utf-8"))
     assert "quiet" in page.text
     assert "audio" not in page.tags
 
@@ -194,11 +220,12 @@ def test_numbers_for_people():
     ]
     assert number(-0.00012) == "-0.000"
     assert percent(math.nan) == "–"
+    assert [level(0.95), level(0.995)] == ["95%", "99.5%"]
     assert estimate(Estimate(0.5, 0.25, math.nan), as_percent=True) == "50% [25% to –]"
 
 
 def test_a_feature_that_is_the_same_everywhere_but_for_rounding():
     same = [np.array([1.0, np.nextafter(1.0, 0)]), np.array([1.0])]
-    shares, labels = _scalar_histograms(same)
+    shares, labels = features.scalar_histograms(same)
     assert [share.sum() for share in shares] == [1.0, 1.0]
     assert labels[1] == number(1.0)

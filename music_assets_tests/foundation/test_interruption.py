@@ -45,7 +45,7 @@ def together() -> None:
     settings = {"minutes": None, "tokens": 10**9, "network": network, "processes": 2, "device": "cpu", "samples": 0}
     with _interruptible(), dg.DagsterInstance.get() as instance:
         bring_shards_up_to_date(instance)
-        AssetRunner(instance)("checkpoint", partition="gru", config={"checkpoint": settings | {"report_every": 5}})
+        AssetRunner(instance)("checkpoint", partition="gru", config=settings | {"report_every": 5})
 
 main()
 """

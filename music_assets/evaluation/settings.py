@@ -5,8 +5,8 @@ from pydantic import Field
 from music_assets.foundation.settings import Settings
 
 
-class EvaluationConfig(Settings):
-    """Settings of the feature statistics, the genre classifier, the copying test and the report."""
+class EvaluationSettings(Settings):
+    """Settings of the likelihood, the feature statistics, the genre classifier and the copying test."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every resampling, split and classifier.")
     excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
@@ -27,7 +27,6 @@ class EvaluationConfig(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
     classifier_trees: int = Field(default=300, ge=10, description="Trees of the genre classifier.")
     worst_copies: int = Field(default=10, ge=0, description="Longest shared runs that the copying report lists.")
-    players_per_genre: int = Field(default=6, ge=0, description="Samples of a genre that the report lets one hear.")
     ngram_order: int = Field(
         default=8, ge=1, le=16, description="Longest order tried for the n-gram beside the network."
     )
@@ -36,3 +35,9 @@ class EvaluationConfig(Settings):
         ge=1,
         description="Most training tokens that the n-gram counts, to bound its memory.",
     )
+
+
+class ReportSettings(Settings):
+    """Settings of the page that shows the results."""
+
+    players_per_genre: int = Field(default=6, ge=0, description="Samples of a genre that the report lets one hear.")
