@@ -12,12 +12,12 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from symusic.core import ScoreTick
 
+from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.publishing import publish
 
 # Ordered so that neighbours differ in hue and in lightness.
 COLOURS = ("#3b6ea8", "#d9812e", "#4c9a62", "#a2559b", "#c0463e", "#5fb3c4", "#8a7a3a", "#e08fb0")
 DRUM_COLOUR = "#55585f"
-DRUMS = 128
 FONT, NO_GLYPH = "DejaVu Sans", "\N{WHITE SQUARE}"
 MAX_BARS = 32
 MIN_NOTE_SHARE = 0.002  # of the picture's width: shorter notes would vanish

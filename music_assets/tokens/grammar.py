@@ -23,11 +23,11 @@ MAX_EMPTY_BARS = 256
 # Phase -> token -> next phase. A token is its type, except where one type leads to several phases.
 _PHASES: dict[str, dict[str, str]] = {
     "start": {"Bar": "first bar"},
-    "first bar": {"TimeSig": "first metre"},
-    "first metre": {"Position_0": "first position"},
+    "first bar": {"TimeSig": "first time signature"},
+    "first time signature": {"Position_0": "first position"},
     "first position": {"Tempo": "tempo"},
-    "bar": {"TimeSig": "metre"},
-    "metre": {"Bar": "bar", "Position": "position"},
+    "bar": {"TimeSig": "time signature"},
+    "time signature": {"Bar": "bar", "Position": "position"},
     "position": {"Tempo": "tempo", "Program": "program", "Program_drums": "drums"},
     "tempo": {"Bar": "bar", "Position": "position", "Program": "program", "Program_drums": "drums"},
     "program": {"Pitch": "pitch"},
@@ -73,7 +73,7 @@ _PHASE_AFTER = _after(
         for token, target in transitions.items()
     )
 )
-_METRE_AFTER = _after(
+_TIME_SIGNATURE_AFTER = _after(
     ("TimeSig", [_BAR_LENGTHS.index(numerator * POSITIONS_PER_BEAT) for numerator, _ in TIME_SIGNATURES])
 )
 _POSITION_AFTER = _after(("TimeSig", 0), ("Position", 1 + np.arange(len(_TOKENS["Position"]))))
@@ -91,7 +91,7 @@ class Grammar:
     """Which ids may follow, such that every sequence that ends in EOS is its own decoding's encoding.
 
     A note is Program, Pitch or PitchDrum, Velocity, Duration. Positions rise within a bar and stay inside it;
-    notes rise in (program, pitch) within a position, so none comes twice. A bar states its metre first; a
+    notes rise in (program, pitch) within a position, so none comes twice. A bar states its time signature first; a
     tempo differs from the one before, and the first one stands at the start. EOS follows the last note and
     stands where the next bar line would: wherever EOS may come, Bar may come too, and the bar that it ends is
     complete. Pad follows EOS. At most ``MAX_EMPTY_BARS`` bars in a row have no note, so that silence cannot go
@@ -105,7 +105,7 @@ class Grammar:
     name      states  remembers                    forbids
     ========  ======  ===========================  =========================================================
     phase         14  what was written last        tokens of a type that is not next
-    metre         12  positions in the bar         positions outside
+    signature     12  positions in the bar         positions outside
     position     145  last position in the bar     positions up to it
     tempo         50  last tempo                   that tempo
     rest         258  bars since the last note     one more bar than ``MAX_EMPTY_BARS`` without a note
@@ -177,7 +177,7 @@ class _Tables(NamedTuple):
 
 @cache
 def _tables() -> _Tables:
-    automata = [_phase(), _metre(), _position(), _tempo(), _rest(), _order(), _repeat(), _pitch()]
+    automata = [_phase(), _time_signature(), _position(), _tempo(), _rest(), _order(), _repeat(), _pitch()]
     allowed, following = (np.concatenate(parts) for parts in zip(*automata, strict=True))
     first = np.cumsum([0, *(len(part) for part, _ in automata[:-1])])[:, None]
     return _Tables(allowed, following.astype(np.int16), first)
@@ -203,10 +203,10 @@ def _states(ids: np.ndarray) -> np.ndarray:
     last = _latest(program)[:-1]
     order = _latest(np.where(_EXHAUSTS[ids], 2 * last, np.where(program > 0, 2 * program - 1, program)))
     repeat = _latest(np.where(program > 0, 2 * program - 1 + (program == last), program))
-    metre, position, tempo, pitch = (
-        _latest(after[ids]) for after in (_METRE_AFTER, _POSITION_AFTER, _TEMPO_AFTER, _PITCH_AFTER)
+    signature, position, tempo, pitch = (
+        _latest(after[ids]) for after in (_TIME_SIGNATURE_AFTER, _POSITION_AFTER, _TEMPO_AFTER, _PITCH_AFTER)
     )
-    return np.stack([phase, metre, position, tempo, rest, order, repeat, pitch]) + tables.first
+    return np.stack([phase, signature, position, tempo, rest, order, repeat, pitch]) + tables.first
 
 
 def _latest(values: np.ndarray) -> np.ndarray:
@@ -229,11 +229,11 @@ def _phase() -> _Automaton:
     return allowed, following
 
 
-def _metre() -> _Automaton:
+def _time_signature() -> _Automaton:
     allowed = _all_allowed(len(_BAR_LENGTHS))
     place = np.arange(len(_TOKENS["Position"]))
     allowed[:, _TOKENS["Position"]] = place < np.array(_BAR_LENGTHS)[:, None]
-    return allowed, _set_by(_METRE_AFTER, len(_BAR_LENGTHS))
+    return allowed, _set_by(_TIME_SIGNATURE_AFTER, len(_BAR_LENGTHS))
 
 
 def _position() -> _Automaton:

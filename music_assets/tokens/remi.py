@@ -42,7 +42,7 @@ TICKS_PER_QUARTER = 2 * POSITIONS_PER_BEAT
 MAX_IDS = 1_000_000
 """Longest document that is encoded."""
 
-_BAR, _PITCH, _VELOCITY, _DURATION, _POSITION, _DRUM, _TEMPO, _PROGRAM, _METRE = (
+_BAR, _PITCH, _VELOCITY, _DURATION, _POSITION, _DRUM, _TEMPO, _PROGRAM, _TIME_SIGNATURE = (
     TOKEN_TYPES.index(name)
     for name in (
         "Bar",
@@ -144,10 +144,10 @@ def decode(ids: np.ndarray) -> ScoreTick:
     score.tempos = TempoTickList.from_numpy(
         parsed.tempo_time.astype(np.int32), np.rint(60_000_000 / TEMPOS[parsed.tempo]).astype(np.int32)
     )
-    metre = parsed.bar_metre if len(parsed.bar_metre) else np.array([_COMMON_TIME])
-    for bar in np.flatnonzero(np.diff(metre, prepend=-1)):
+    signature = parsed.bar_time_signature if len(parsed.bar_time_signature) else np.array([_COMMON_TIME])
+    for bar in np.flatnonzero(np.diff(signature, prepend=-1)):
         start = int(parsed.bar_start[bar]) if bar else 0
-        score.time_signatures.append(TimeSignatureTick(start, *TIME_SIGNATURES[metre[bar]]))
+        score.time_signatures.append(TimeSignatureTick(start, *TIME_SIGNATURES[signature[bar]]))
     for program in np.unique(parsed.program):
         chosen = np.flatnonzero(parsed.program == program)
         while len(chosen):
@@ -183,7 +183,7 @@ def notes(ids: np.ndarray) -> NoteArray:
         program=parsed.program.astype(np.int16),
         bar=parsed.bar.astype(np.int32),
         bar_starts=parsed.bar_start / TICKS_PER_QUARTER,
-        bar_lengths=_BAR_TICKS[parsed.bar_metre] / TICKS_PER_QUARTER,
+        bar_lengths=_BAR_TICKS[parsed.bar_time_signature] / TICKS_PER_QUARTER,
         seconds=_seconds(tempo_time, tempo, int((parsed.onset + parsed.duration).max(initial=0))),
         tempo=float(TEMPOS[tempo[tempo_time == 0][-1]]),
     )
@@ -200,15 +200,15 @@ class _Quantised:
     velocity: np.ndarray
     tempo_time: np.ndarray
     tempo: np.ndarray
-    section_start: np.ndarray  # of each stretch of bars with one metre
-    section_metre: np.ndarray
+    section_start: np.ndarray  # of each stretch of bars with one time signature
+    section_time_signature: np.ndarray
     end: int  # of the last note
     losses: Losses
 
 
 def _quantised(score: ScoreTick) -> _Quantised:
-    grid, section_start, section_metre = _metre_sections(score)
-    ticks_per_position = _TICKS_PER_POSITION[section_metre]
+    grid, section_start, section_time_signature = _time_signature_sections(score)
+    ticks_per_position = _TICKS_PER_POSITION[section_time_signature]
 
     def snap(times: np.ndarray) -> np.ndarray:
         """Ticks of the score -> 1/24 quarter; halves go up, as symusic resamples."""
@@ -249,7 +249,7 @@ def _quantised(score: ScoreTick) -> _Quantised:
         tempo_time=tempo_time[heard],
         tempo=tempo[heard],
         section_start=section_start[begun],
-        section_metre=section_metre[begun],
+        section_time_signature=section_time_signature[begun],
         end=int((onset + DURATIONS[duration] * ticks_per_position[_section(section_start, onset)]).max()),
         losses=losses,
     )
@@ -259,9 +259,9 @@ def _written(score: _Quantised) -> np.ndarray:
     """The ids. A token's place is the number of tokens before it, which sorted arrays give by counting."""
     onset, tempo_time = score.onset, score.tempo_time
     moments = np.union1d(onset, tempo_time)
-    starts, metres = score.section_start, score.section_metre
-    bars_before = np.concatenate([[0], np.cumsum(np.diff(starts) // _BAR_TICKS[metres[:-1]])])
-    bars = int(bars_before[-1] + (onset[-1] - starts[-1]) // _BAR_TICKS[metres[-1]]) + 1
+    starts, signatures = score.section_start, score.section_time_signature
+    bars_before = np.concatenate([[0], np.cumsum(np.diff(starts) // _BAR_TICKS[signatures[:-1]])])
+    bars = int(bars_before[-1] + (onset[-1] - starts[-1]) // _BAR_TICKS[signatures[-1]]) + 1
     count = 2 * bars + len(moments) + len(tempo_time) + 4 * len(onset)
     if count > MAX_IDS:
         raise TooLong(
@@ -269,10 +269,10 @@ def _written(score: _Quantised) -> np.ndarray:
             f"the limit is {MAX_IDS:,}."
         )
     section = _section(bars_before, np.arange(bars))
-    metre = metres[section]
-    bar_start = starts[section] + (np.arange(bars) - bars_before[section]) * _BAR_TICKS[metre]
+    signature = signatures[section]
+    bar_start = starts[section] + (np.arange(bars) - bars_before[section]) * _BAR_TICKS[signature]
     bar = _section(bar_start, moments)
-    position = (moments - bar_start[bar]) // _TICKS_PER_POSITION[metre[bar]]
+    position = (moments - bar_start[bar]) // _TICKS_PER_POSITION[signature[bar]]
     moment = np.searchsorted(moments, onset)
 
     ids = np.empty(count, np.uint16)
@@ -283,7 +283,7 @@ def _written(score: _Quantised) -> np.ndarray:
         + 4 * np.searchsorted(onset, bar_start)
     )
     ids[place] = _FIRST[_BAR]
-    ids[place + 1] = _FIRST[_METRE] + metre
+    ids[place + 1] = _FIRST[_TIME_SIGNATURE] + signature
     place = (
         2 * (bar + 1)
         + np.arange(len(moments))
@@ -305,46 +305,46 @@ def _written(score: _Quantised) -> np.ndarray:
     return ids
 
 
-def _metre_sections(score: ScoreTick) -> tuple[int, np.ndarray, np.ndarray]:
-    """The sections of one metre: the grid on which miditok quantises (ticks a quarter: 12, or 24 where an x/8
-    metre occurs), and each section's start (in 1/24 quarter) and index into ``TIME_SIGNATURES``.
+def _time_signature_sections(score: ScoreTick) -> tuple[int, np.ndarray, np.ndarray]:
+    """The sections of one time signature: the grid on which miditok quantises (ticks a quarter: 12, or 24 where an
+    x/8 occurs), and each section's start (in 1/24 quarter) and index into ``TIME_SIGNATURES``.
 
-    A metre outside the vocabulary becomes the one of equal bar length (2/2 -> 4/4); where there is none it is
+    A time signature outside the vocabulary becomes the one of equal bar length (2/2 -> 4/4); where there is none it is
     ignored, as miditok ignores it.
     """
     changes = [
-        (tick, metre)
+        (tick, index)
         for tick, *signature in time_signature_changes(score).T.tolist()
-        if (metre := _METRE_INDEX.get(tuple(signature))) is not None
+        if (index := _TIME_SIGNATURE_INDEX.get(tuple(signature))) is not None
     ]
     if not changes or changes[0][0] != 0:
         changes.insert(0, (0, _COMMON_TIME))
     while True:
-        fine = any(_DENOMINATORS[metre] == 8 for _, metre in changes)
+        fine = any(_DENOMINATORS[signature] == 8 for _, signature in changes)
         grid = TICKS_PER_QUARTER if fine else TICKS_PER_QUARTER // 2
-        sections = _at_bar_lines([(int(time * (grid / score.tpq)), metre) for time, metre in changes], grid)
-        if not fine or any(_DENOMINATORS[metre] == 8 for _, metre in sections):
+        sections = _at_bar_lines([(int(time * (grid / score.tpq)), signature) for time, signature in changes], grid)
+        if not fine or any(_DENOMINATORS[signature] == 8 for _, signature in sections):
             break
         # No bar is in x/8: such a change must not refine the grid, or decoding would not lead back here.
         changes = [change for change in changes if _DENOMINATORS[change[1]] == 4]
-    starts, metres = np.array(sections).T
-    return grid, starts * (TICKS_PER_QUARTER // grid), metres
+    starts, signatures = np.array(sections).T
+    return grid, starts * (TICKS_PER_QUARTER // grid), signatures
 
 
 def _at_bar_lines(changes: list[tuple[int, int]], grid: int) -> list[tuple[int, int]]:
-    """Delay metre changes to the next bar line; of several at one line the last counts."""
+    """Delay changes of time signature to the next bar line; of several at one line the last counts."""
     sections = [changes[0]]
-    for time, metre in changes[1:]:
+    for time, signature in changes[1:]:
         start, current = sections[-1]
-        if metre == current:
+        if signature == current:
             continue
         bar = int(_BAR_TICKS[current]) * grid // TICKS_PER_QUARTER
         time = start + -(-max(time - start, 0) // bar) * bar
         if time == start:
             sections.pop()
-            if sections and sections[-1][1] == metre:
+            if sections and sections[-1][1] == signature:
                 continue
-        sections.append((time, metre))
+        sections.append((time, signature))
     return sections
 
 
@@ -408,7 +408,7 @@ class _Parsed:
     program: np.ndarray
     bar: np.ndarray
     bar_start: np.ndarray
-    bar_metre: np.ndarray
+    bar_time_signature: np.ndarray
     tempo_time: np.ndarray
     tempo: np.ndarray
 
@@ -421,16 +421,16 @@ def _parse(ids: np.ndarray) -> _Parsed:
         return _Parsed(*(np.empty(0, np.int64) for _ in range(10)))
 
     following = np.minimum(bar_place + 1, len(ids) - 1)
-    stated = kind[following] == _METRE
+    stated = kind[following] == _TIME_SIGNATURE
     last_stated = np.maximum.accumulate(np.where(stated, np.arange(len(bar_place)), -1))
-    bar_metre = np.where(last_stated < 0, _COMMON_TIME, ids[following][last_stated] - _FIRST[_METRE])
-    bar_start = np.concatenate([[0], np.cumsum(_BAR_TICKS[bar_metre])[:-1]])
+    bar_time_signature = np.where(last_stated < 0, _COMMON_TIME, ids[following][last_stated] - _FIRST[_TIME_SIGNATURE])
+    bar_start = np.concatenate([[0], np.cumsum(_BAR_TICKS[bar_time_signature])[:-1]])
 
     bar = np.cumsum(kind == _BAR) - 1
     clock = np.maximum.accumulate(np.where((kind == _BAR) | (kind == _POSITION), np.arange(len(ids)), 0))
     position = np.where(kind[clock] == _POSITION, ids[clock] - _FIRST[_POSITION], 0)
-    placed = (bar >= 0) & (position < _NUMERATORS[bar_metre[bar]] * POSITIONS_PER_BEAT)
-    time = bar_start[bar] + position * _TICKS_PER_POSITION[bar_metre[bar]]
+    placed = (bar >= 0) & (position < _NUMERATORS[bar_time_signature[bar]] * POSITIONS_PER_BEAT)
+    time = bar_start[bar] + position * _TICKS_PER_POSITION[bar_time_signature[bar]]
 
     begin = np.flatnonzero((kind[:-3] == _PROGRAM) & placed[:-3])
     drum = ids[begin] == _FIRST[_PROGRAM] + DRUMS
@@ -445,13 +445,13 @@ def _parse(ids: np.ndarray) -> _Parsed:
     pitch = ids[begin + 1]
     return _Parsed(
         onset=time[begin],
-        duration=DURATIONS[ids[begin + 3] - _FIRST[_DURATION]] * _TICKS_PER_POSITION[bar_metre[bar[begin]]],
+        duration=DURATIONS[ids[begin + 3] - _FIRST[_DURATION]] * _TICKS_PER_POSITION[bar_time_signature[bar[begin]]],
         pitch=np.where(pitch >= _FIRST[_DRUM], pitch - _FIRST[_DRUM], pitch - _FIRST[_PITCH]),
         velocity=VELOCITIES[ids[begin + 2] - _FIRST[_VELOCITY]],
         program=ids[begin] - _FIRST[_PROGRAM],
         bar=bar[begin],
         bar_start=bar_start,
-        bar_metre=bar_metre,
+        bar_time_signature=bar_time_signature,
         tempo_time=time[tempo_place],
         tempo=ids[tempo_place] - _FIRST[_TEMPO],
     )
@@ -481,19 +481,19 @@ def _closest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _equal_length(numerator: int, denominator: int) -> int | None:
-    """The metre of the vocabulary with this bar length, in quarters if it can be."""
+    """The time signature of the vocabulary with this bar length, in quarters if it can be."""
     for unit in (4, 8):
         if numerator * unit % denominator == 0 and (numerator * unit // denominator, unit) in TIME_SIGNATURES:
             return TIME_SIGNATURES.index((numerator * unit // denominator, unit))
     return None
 
 
-_METRE_INDEX = {
-    (numerator, denominator): metre
+_TIME_SIGNATURE_INDEX = {
+    (numerator, denominator): signature
     for denominator in (1, 2, 4, 8, 16, 32, 64)
     for numerator in range(1, 129)
     if (
-        metre := TIME_SIGNATURES.index((numerator, denominator))
+        signature := TIME_SIGNATURES.index((numerator, denominator))
         if (numerator, denominator) in TIME_SIGNATURES
         else _equal_length(numerator, denominator)
     )

@@ -2,7 +2,7 @@
 
 What it keeps is which key begins and sounds when. It drops drums and pitches outside A0..C8, and folds all
 programs into one piano: where several notes sound on one key, the key sounds as long as any of them, and each
-step in which one begins is an onset. Velocities, tempo changes and metres are not kept. :func:`losses` counts
+step in which one begins is an onset. Velocities, tempo changes and time signatures are not kept. :func:`losses` counts
 what that costs a piece.
 """
 

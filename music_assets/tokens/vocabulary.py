@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.publishing import restore
 
 # Raise when the same score begins to give other ids, so that cached encodings are refused.
@@ -19,7 +20,6 @@ POSITIONS_PER_BEAT = 12
 TIME_SIGNATURES = tuple((numerator, denominator) for denominator in (4, 8) for numerator in range(1, 13))
 VELOCITIES = np.linspace(0, 127, 33, dtype=np.int16)[1:]
 TEMPOS = np.geomspace(30, 480, 49).round(2)  # 12 steps from a tempo to its double
-DRUMS = 128  # the program number that stands for the drum channel
 PROGRAMS = DRUMS + 1
 # (beats, positions, positions a beat), a beat being the time signature's denominator; miditok's names.
 DURATION_NAMES = (
@@ -95,11 +95,11 @@ MEANINGS = MappingProxyType(
         "Pitch": "MIDI pitch of a note",
         "Velocity": "loudness of a note",
         "Duration": "length of a note: beats, positions, positions a beat",
-        "Position": "place in the bar, in twelfths of its metre's beat",
+        "Position": "place in the bar, in twelfths of its time signature's beat",
         "PitchDrum": "sound of the drum kit",
         "Tempo": "quarter notes a minute, from here on",
         "Program": "MIDI program of a note; -1 is the drum kit",
-        "TimeSig": "metre of the bar",
+        "TimeSig": "time signature of the bar",
         "Special": "begin, end, and the gap and the filling of an infill",
         "Genre": "genre of the piece, after BOS",
         "Control": "instruments, tempo, density and bars by class",

@@ -13,10 +13,12 @@ from music_assets.rendering import pictures as pianoroll
 from music_assets.rendering.pictures import COLOURS, draw_pianoroll
 
 
-def score(*tracks: tuple[int, bool, Sequence[tuple[float, float, int]]], metre: tuple[int, int] = (4, 4)) -> ScoreTick:
+def score(
+    *tracks: tuple[int, bool, Sequence[tuple[float, float, int]]], time_signature: tuple[int, int] = (4, 4)
+) -> ScoreTick:
     """Tracks of (program, drums, notes of onset and duration in beats and pitch)."""
     made = ScoreTick(480)
-    made.time_signatures.append(TimeSignatureTick(0, *metre))
+    made.time_signatures.append(TimeSignatureTick(0, *time_signature))
     for program, is_drum, rows in tracks:
         track = TrackTick("", program, is_drum)
         for onset, duration, pitch in rows:
@@ -39,7 +41,7 @@ def painted(picture: NDArray[np.float64], colour: str, top: int = 42) -> tuple[N
 
 
 def test_size_and_the_place_of_notes(tmp_path: Path):
-    made = score((0, False, [(0, 2, 60), (6, 2, 72)]), metre=(4, 4))
+    made = score((0, False, [(0, 2, 60), (6, 2, 72)]), time_signature=(4, 4))
     picture = draw(made, tmp_path)
     assert picture.shape == (300, 800, 3)
     rows, columns = painted(picture, COLOURS[0])
@@ -106,6 +108,6 @@ def test_bars_follow_the_metre_and_stop_at_32(tmp_path: Path):
 
     long = [(beat, 0.1, 40) for beat in range(12)]
     high = [(0.0, 0.1, 90)]
-    assert lines(score((0, False, long + high), metre=(3, 4))) == 3
-    assert lines(score((0, False, long + high), metre=(4, 4))) == 2
+    assert lines(score((0, False, long + high), time_signature=(3, 4))) == 3
+    assert lines(score((0, False, long + high), time_signature=(4, 4))) == 2
     assert lines(score((0, False, [(0.0, 400.0, 40), *high]))) == 31

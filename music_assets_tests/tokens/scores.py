@@ -59,10 +59,10 @@ def miditok_ids(score: ScoreTick) -> np.ndarray:
     score.tracks = TrackTickList(sorted(score.tracks, key=lambda track: 128 if track.is_drum else track.program))
     signatures = []
     for signature in score.time_signatures:
-        metre = (signature.numerator, signature.denominator)
-        if metre not in TIME_SIGNATURES:  # the one of equal length, in quarters
-            metre = (signature.numerator * 4 // signature.denominator, 4)
-        signatures.append(TimeSignatureTick(signature.time, *metre))
+        written = (signature.numerator, signature.denominator)
+        if written not in TIME_SIGNATURES:  # the one of equal length, in quarters
+            written = (signature.numerator * 4 // signature.denominator, 4)
+        signatures.append(TimeSignatureTick(signature.time, *written))
     score.time_signatures = TimeSignatureTickList(signatures)
     # An x/8 change that miditok has delayed out of existence would still refine its grid, and the ids would
     # not be those of their own decoding: leave it out.
@@ -76,13 +76,13 @@ def miditok_ids(score: ScoreTick) -> np.ndarray:
 
 
 _times = st.one_of(st.integers(0, 40), st.integers(0, 4000))
-_metres = st.sampled_from([*TIME_SIGNATURES, (2, 2), (3, 2), (16, 16), (12, 16)])
+_time_signatures = st.sampled_from([*TIME_SIGNATURES, (2, 2), (3, 2), (16, 16), (12, 16)])
 
 
 @st.composite
 def scores(draw: st.DrawFn) -> ScoreTick:
     """Any score: coarse and fine ticks, overlapping and equal notes, same-program tracks, drums, no length,
-    tempo and metre changes anywhere, also after the last note."""
+    tempo and time signature changes anywhere, also after the last note."""
     score = ScoreTick(draw(st.sampled_from([1, 2, 3, 7, 12, 24, 96, 120, 480])))
     for program, is_drum in draw(st.lists(st.tuples(st.sampled_from([0, 1, 40, 127]), st.booleans()), max_size=4)):
         track = TrackTick("", program, is_drum)
@@ -97,8 +97,10 @@ def scores(draw: st.DrawFn) -> ScoreTick:
         score.tracks.append(track)
     for time, tempo in sorted(draw(st.lists(st.tuples(_times, st.floats(10, 600)), max_size=6))):
         score.tempos.append(TempoTick(time, tempo))
-    for time, metre in sorted(draw(st.lists(st.tuples(_times, _metres), max_size=5)), key=lambda pair: pair[0]):
-        score.time_signatures.append(TimeSignatureTick(time, *metre))
+    for time, signature in sorted(
+        draw(st.lists(st.tuples(_times, _time_signatures), max_size=5)), key=lambda pair: pair[0]
+    ):
+        score.time_signatures.append(TimeSignatureTick(time, *signature))
     return score
 
 

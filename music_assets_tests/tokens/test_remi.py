@@ -32,7 +32,7 @@ def names(ids: np.ndarray) -> list[str]:
 
 
 def content(score: ScoreTick) -> tuple[Counter, list, list]:
-    """Notes by program, tempos and metres, whatever the order of tracks."""
+    """Notes by program, tempos and time signatures, whatever the order of tracks."""
     notes = Counter(
         (128 if track.is_drum else track.program, note.time, note.duration, note.pitch, note.velocity)
         for track in score.tracks
@@ -104,10 +104,12 @@ def test_what_follows_the_last_note_is_dropped() -> None:
     np.testing.assert_array_equal(remi.encode(score), expected)
 
 
-@pytest.mark.parametrize(("metre", "written"), [((2, 2), "4/4"), ((3, 2), "6/4"), ((12, 16), "3/4"), ((6, 8), "6/8")])
-def test_a_metre_outside_the_vocabulary_keeps_its_bar_length(metre: tuple[int, int], written: str) -> None:
+@pytest.mark.parametrize(
+    ("signature", "written"), [((2, 2), "4/4"), ((3, 2), "6/4"), ((12, 16), "3/4"), ((6, 8), "6/8")]
+)
+def test_a_time_signature_outside_the_vocabulary_keeps_its_bar_length(signature: tuple[int, int], written: str) -> None:
     score = score_of((0, 12, 60, 64))
-    score.time_signatures.append(TimeSignatureTick(0, *metre))
+    score.time_signatures.append(TimeSignatureTick(0, *signature))
     assert names(remi.encode(score))[1] == f"TimeSig_{written}"
 
 
@@ -159,7 +161,7 @@ def test_the_decoded_file_sounds_like_the_original(style: str, tmp_path: Path) -
 
 
 def metre_at(score: ScoreTick, time: int) -> int:
-    """Denominator of the metre in which a time of a decoded score lies."""
+    """Denominator of the time signature in which a time of a decoded score lies."""
     return next(sig.denominator for sig in reversed(list(score.time_signatures)) if sig.time <= time)
 
 
@@ -229,8 +231,8 @@ def test_real_files_are_encoded_as_by_miditok_and_canonically() -> None:
     for name, score in corpus_scores(50):
         ids = remi.encode(score)
         np.testing.assert_array_equal(remi.encode(remi.decode(ids)), ids, err_msg=name)
-        metres = {(sig.numerator, sig.denominator) for sig in score.time_signatures}
-        if all(denominator in (4, 8) and numerator <= 12 for numerator, denominator in metres):
+        signatures = {(sig.numerator, sig.denominator) for sig in score.time_signatures}
+        if all(denominator in (4, 8) and numerator <= 12 for numerator, denominator in signatures):
             np.testing.assert_array_equal(ids, miditok_ids(score), err_msg=name)
             compared += 1
     assert compared > 40

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
+from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.midi.timeline import tempo_changes, time_signature_changes
 
 _DEFAULT_TEMPO = 500_000  # microseconds per quarter note
 _DEFAULT_TIME_SIGNATURE = 4 * 256 + 4
-_DRUMS = 128
 EXACT_GRID = 960
 """Positions per quarter note of :attr:`Facts.piece_id`."""
 CONTENT_GRID = 24
@@ -131,9 +131,9 @@ def facts(score: ScoreTick) -> Facts:
         np.concatenate([np.empty(0, np.int64), *(column[name] for column in columns)], dtype=np.int64)
         for name in ("time", "duration", "pitch", "velocity")
     )
-    programs = [_DRUMS if track.is_drum else track.program for track in tracks]
+    programs = [DRUMS if track.is_drum else track.program for track in tracks]
     program = np.repeat(np.array(programs, np.int64), counts)
-    melodic = program != _DRUMS
+    melodic = program != DRUMS
     melody_onset, melody_duration, melody_pitch = onset[melodic], duration[melodic], pitch[melodic]
     tempos, signatures, tpq = _tempos(score), _time_signatures(score), score.tpq
     first, end = (int(onset.min()), int((onset + duration).max())) if len(onset) else (0, 0)
@@ -144,7 +144,7 @@ def facts(score: ScoreTick) -> Facts:
         notes=len(onset),
         drum_notes=len(pitch) - len(melody_pitch),
         tracks=len(tracks),
-        programs=sorted(set(programs) - {_DRUMS}),
+        programs=sorted(set(programs) - {DRUMS}),
         bars=_bars(signatures, end, tpq),
         beats=end / tpq,
         seconds=seconds,
