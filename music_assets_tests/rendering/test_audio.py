@@ -1,5 +1,6 @@
 """What the audio files hold, measured in the sound itself."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from symusic.core import ControlChangeTick, NoteTick, ScoreTick, TrackTick
 
-from music_assets.rendering.audio import OGG_RATE, PEAK, RenderError, render_many, render_ogg, render_signal
+from music_assets.rendering.audio import OGG_RATE, PEAK, RenderError, encode_ogg, render_many, render_ogg, render_signal
 
 FLUTE = 73
 BEAT = 0.5  # seconds a quarter note at the default tempo
@@ -131,3 +132,12 @@ def test_silence_and_rubbish_are_refused_by_name(tmp_path: Path):
     with pytest.raises(RenderError, match="first 5 seconds"):
         render_ogg(late, tmp_path / "a.ogg", max_seconds=5)
     assert not (tmp_path / "a.ogg").exists()
+
+
+def test_bytes_sound_like_the_file(tmp_path: Path):
+    midi = write_midi(tmp_path / "a.mid", [(0, 1, 60)])
+    signal = render_signal(midi.read_bytes())
+    assert np.array_equal(signal, render_signal(midi))
+    assert soundfile.info(io.BytesIO(encode_ogg(signal))).frames == len(signal)
+    with pytest.raises(RenderError, match="The MIDI data cannot be read"):
+        render_signal(b"not music")
