@@ -25,6 +25,8 @@ from music_assets.training.scoring import roll_scores, token_nats
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = EvaluationSettings.model_validate({"bootstrap_rounds": 50})
 
 

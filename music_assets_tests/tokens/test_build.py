@@ -21,6 +21,8 @@ from music_assets.tokens.shards import Shard, make_shard, read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS, BadTranspositions, transpose
 from music_assets_tests.midi_files import STYLES, make_tune, write_tune
 
+pytestmark = pytest.mark.slow
+
 
 class Genre:
     """A folder of tunes with its pieces table and its shards."""

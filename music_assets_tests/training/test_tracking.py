@@ -25,7 +25,10 @@ from music_assets_tests.disks import small_disk
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
 # MLflow asks SQLAlchemy 2.1 for a strategy that it deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")
