@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import Repeats, draw, keep_allowed, keep_likeliest, sample
+from music_assets.models.network import TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.remi import canonical, decode, encode, notes
@@ -23,6 +24,7 @@ def untrained(architecture="gpt", context=64):
     extra = {"heads": 2} if architecture == "gpt" else {"embedding": None}
     config = network_config(architecture, "tiny", sizes | extra)
     network = build(config, VOCABULARY.size)
+    assert isinstance(network, TokenNetwork)
     for parameter in network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)

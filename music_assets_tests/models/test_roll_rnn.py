@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from music_assets.models.registry import build, network_config, read_config
-from music_assets.models.roll_rnn import PLANES, RollRNN, density, expected_density, nats
+from music_assets.models.roll_rnn import PLANES, RollRNN, RollRNNConfig, density, expected_density, nats
 from music_assets.tokens.rolls import KEYS
 
 SMALL = network_config("pianoroll", "small", {"width": 24, "context": 32})
@@ -12,7 +12,7 @@ SMALL = network_config("pianoroll", "small", {"width": 24, "context": 32})
 
 def small(**other):
     torch.manual_seed(0)
-    network = RollRNN(SMALL.model_copy(update=other), 704)
+    network = RollRNN(RollRNNConfig.model_validate(SMALL.model_dump() | other), 704)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -106,6 +106,7 @@ def test_it_learns_a_few_rolls_by_heart():
 
 def test_an_untrained_network_expects_few_keys_and_the_preset_its_size():
     network = build(network_config("pianoroll", "small"), 704)
+    assert isinstance(network, RollRNN)
     logits = network.eval()(torch.zeros(1, 3, PLANES))
     assert expected_density(logits).max().item() == pytest.approx(KEYS * (1 - (1 - 1 / (1 + math.exp(4))) ** 2))
     assert 3e6 < network.parameter_count < 4e6

@@ -23,7 +23,9 @@ GENRES, CONTROL, PROGRAM = (VOCABULARY.ranges[name] for name in ("Genre", "Contr
 
 
 def batches(made=None, **other):
-    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "match_lengths": MATCH_LENGTHS} | other))
+    return Batches(
+        made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "match_lengths": MATCH_LENGTHS} | other)
+    )
 
 
 @pytest.fixture(scope="module")

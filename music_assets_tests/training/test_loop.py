@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,9 @@ from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 from music_assets_tests.training.corpus import shards, small_config
 from music_assets_tests.training.stopping import Stopped, until
 
-DROPOUT = {"network": {"dropout": 0.2}}
+pytestmark = pytest.mark.slow
+
+DROPOUT: dict[str, Any] = {"network": {"dropout": 0.2}}
 
 
 def weights(result):
@@ -79,6 +82,7 @@ def test_losses_between_reports_survive_a_stop(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
+from typing import Any
 from music_assets.training.loop import train
 from music_assets_tests.training.corpus import shards, small_config
 
@@ -218,14 +222,16 @@ def test_other_settings_or_data_are_no_resumption(tmp_path):
         train("gpt", small_config(learning_rate=1e-3), shards(), tmp_path / "run")
     with pytest.raises(RunMismatch, match="another dataset_hash"):
         train("gpt", small_config(), shards(pieces=13), tmp_path / "run")
+    train("lstm", small_config("lstm"), shards(), tmp_path / "lstm")
     with pytest.raises(RunMismatch, match="another architecture"):
-        train("gru", small_config(), shards(), tmp_path / "run")
+        train("gru", small_config("lstm"), shards(), tmp_path / "lstm")
 
 
 def test_a_diverging_loss_stops_the_run_and_leaves_the_last_good_state(tmp_path, monkeypatch):
-    original = loop.rate
+    original = loop.learning_rate_schedule
     shares = iter(range(100))
-    monkeypatch.setattr(loop, "rate", lambda *given: math.nan if next(shares) == 7 else original(*given))
+    diverging = lambda *given: math.nan if next(shares) == 7 else original(*given)  # noqa: E731
+    monkeypatch.setattr(loop, "learning_rate_schedule", diverging)
     with pytest.raises(TrainingDiverged, match=r"nan at step 9: lower learning_rate"):
         train("gpt", small_config(report_every=3), shards(), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "latest").facts.step == 6

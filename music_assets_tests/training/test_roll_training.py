@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from music_assets.checkpoints.runs import CheckpointError
 from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.models.registry import build, network_config
-from music_assets.models.roll_rnn import PLANES
+from music_assets.models.roll_rnn import PLANES, RollRNN
 from music_assets.tokens import remi
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.vocabulary import UnknownGenre, Vocabulary
@@ -24,6 +24,8 @@ from music_assets.training.validation import validate, validation_set
 from music_assets_tests.training.corpus import shards, small_roll_config
 from music_assets_tests.training.stopping import Stopped, until
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = Vocabulary(("reel", "waltz"))
 KEYS = pianoroll.KEYS
 
@@ -36,6 +38,7 @@ def full_precision(monkeypatch):
 def network(context=16):
     torch.manual_seed(1)
     made = build(network_config("pianoroll", "tiny", {"width": 24, "context": context, "dropout": 0.2}), 704)
+    assert isinstance(made, RollRNN)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from music_assets.models.network import TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.vocabulary import Vocabulary
@@ -25,6 +26,7 @@ def network(architecture):
     extra = {"heads": 2} if architecture == "gpt" else {"embedding": 16}
     config = network_config(architecture, "tiny", {"layers": 1, "width": 16, "context": CONTEXT} | extra)
     made = build(config, VOCABULARY.size)
+    assert isinstance(made, TokenNetwork)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter += torch.randn_like(parameter)
@@ -74,7 +76,9 @@ def test_the_other_documents_do_not_matter():
 
 def test_an_undecided_network_pays_the_logarithm_of_the_vocabulary():
     config = network_config("gpt", "tiny", {"layers": 1, "width": 16, "heads": 2, "context": CONTEXT})
-    (nats,) = token_nats(build(config, VOCABULARY.size), VOCABULARY, documents(50))
+    model = build(config, VOCABULARY.size)
+    assert isinstance(model, TokenNetwork)
+    (nats,) = token_nats(model, VOCABULARY, documents(50))
     np.testing.assert_allclose(nats, math.log(VOCABULARY.size), rtol=1e-5)
 
 
