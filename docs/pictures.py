@@ -12,7 +12,6 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths, named_folder
 from music_assets.servers import servers
 from music_assets.training.tracking import tracking_uri
@@ -20,6 +19,7 @@ from music_assets.training.tracking import tracking_uri
 PICTURES = Path(__file__).parent / "pictures"
 MOST_BYTES = 200_000
 ARCHITECTURE, GENRE = "gpt", "chorale"
+GROUPS = ("corpus", "tokens", "model", "generation", "evaluation")
 # Without these, Chromium looks for the outside world at every start.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
@@ -31,7 +31,6 @@ def main() -> None:
     if not chromium:
         sys.exit("Pictures need Chromium: on Debian, apt-get install chromium.")
     paths = DataPaths.from_environment()
-    run = read_facts(require_champion(paths.checkpoints(ARCHITECTURE))).mlflow_run_id
     PICTURES.mkdir(exist_ok=True)
     save("roll", min(paths.samples(ARCHITECTURE, GENRE).glob("*.png")).read_bytes())
     with (
@@ -42,36 +41,20 @@ def main() -> None:
         page = browser.new_page(device_scale_factor=1.5)
         page.set_default_timeout(60_000)
         graph(page, addresses.dagster)
-        curves(page, f"{addresses.mlflow}/#/experiments/1/runs/{run}")
         report(page, paths.evaluation(ARCHITECTURE) / "report.html")
 
 
 def graph(page: Page, dagster: str) -> None:
-    """The lineage page with all groups open and nothing beside it."""
-    page.set_viewport_size({"width": 1250, "height": 1000})
-    page.goto(f"{dagster}/asset-groups")
-    page.get_by_text("evaluation", exact=True).first.wait_for()
-    page.keyboard.press("Alt+e")  # all groups open
+    """The lineage page: all groups open, and nothing beside it."""
+    page.add_init_script("localStorage['dagster-nav-collapsed'] = 'true'")
+    page.set_viewport_size({"width": 1400, "height": 560})
+    page.goto(f"{dagster}/asset-groups?expanded={','.join(f'global@global:{group}' for group in GROUPS)}")
     page.get_by_text("likelihood", exact=True).first.wait_for()
-    for _ in range(2):  # the navigation and the list of groups
-        page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).first.click()
-        page.wait_for_timeout(500)
-    page.keyboard.press("Alt+o")  # from top to bottom
-    page.wait_for_timeout(500)
-    page.reload()  # and fitted into the window
-    page.get_by_text("likelihood", exact=True).first.wait_for()
+    page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).last.click()  # the list of groups
+    page.wait_for_timeout(1000)
+    page.mouse.dblclick(500, 520)  # on nothing: fits the graph into the window
     page.wait_for_timeout(3000)
     save("graph", page.screenshot())
-
-
-def curves(page: Page, run: str) -> None:
-    """The metrics of a training in MLflow."""
-    page.set_viewport_size({"width": 1250, "height": 800})
-    page.goto(f"{run}/model-metrics")
-    page.get_by_text("valid/bits_per_note", exact=True).first.wait_for()
-    page.locator(".js-plotly-plot").first.wait_for()
-    page.wait_for_timeout(3000)
-    save("curves", page.screenshot())
 
 
 def report(page: Page, file: Path) -> None:
