@@ -1,4 +1,4 @@
-"""How the graph is cut: by genre, by transposition, by architecture."""
+"""How the graph is partitioned: by genre, by transposition, by architecture."""
 
 import dagster as dg
 
@@ -22,6 +22,6 @@ genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectu
 
 def every_transposition(genre: str) -> dict[str, str]:
     """The tags of a run that makes all the shards of a genre at once."""
-    first, *_, last = transpositions.get_partition_keys()
-    ends = {"start": first, "end": last}
+    keys = transpositions.get_partition_keys()
+    ends = {"start": keys[0], "end": keys[-1]}
     return {f"dagster/asset_partition_range_{end}": f"{genre}|{key}" for end, key in ends.items()}
