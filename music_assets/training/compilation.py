@@ -4,6 +4,7 @@ import logging
 from functools import cache
 
 import torch
+from torch import nn
 
 from music_assets.models.registry import find_architecture
 from music_assets.training.config import TrainingConfig
@@ -40,3 +41,16 @@ def can_compile(device: torch.device) -> bool:
         )
         return False
     return True
+
+
+def has_finite_gradients(network: nn.Module) -> bool:
+    """Whether a compiled network's gradients are numbers; says so if not, for some compilers' code is wrong on some
+    processors.
+    """
+    finite = all(bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None)
+    if not finite:
+        _logger.warning(
+            "The network is trained without torch.compile, whose gradients are no numbers on this processor; each step "
+            "takes longer."
+        )
+    return finite

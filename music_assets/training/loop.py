@@ -26,7 +26,7 @@ from music_assets.models.network import Network
 from music_assets.models.registry import build, find_architecture, network_config
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.compilation import should_compile
+from music_assets.training.compilation import has_finite_gradients, should_compile
 from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
 from music_assets.training.memory import retain_freed_memory
@@ -259,6 +259,8 @@ class _Trainer:
         """By a batch that nothing is learned from, so that the learning rate's course begins when it is done."""
         at = self.position
         self._loss(at.step * self.config.accumulate)[0].backward()
+        if not has_finite_gradients(self.network):
+            self.loss = self.network.loss
         self.network.zero_grad()
         at.seconds = time.perf_counter() - self.started
         self._synchronize()
