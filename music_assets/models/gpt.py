@@ -212,7 +212,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _short(device: torch.device, dtype: torch.dtype, t: int) -> bool:
-    """Whether plain matrix products are faster than SDPA, up to twice: on a CPU with units for bfloat16 matrices, to about
-    512 queries. On others their compiled gradients are no numbers (PyTorch 2.13, AVX-512 BF16).
+    """Whether plain matrix products are faster than SDPA, up to twice: on a CPU with units for bfloat16 matrices, to
+    about 512 queries. On others their compiled gradients are no numbers (PyTorch 2.13, AVX-512 BF16).
     """
     return _HAS_AMX and device.type == "cpu" and dtype == torch.bfloat16 and 1 < t <= 512
