@@ -416,7 +416,7 @@ def test_an_empty_drop_folder_gives_an_empty_index(tmp_path: Path) -> None:
 def test_missing_inputs_get_one_sentence(tmp_path: Path) -> None:
     paths = DataPaths(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"no table of files of this version at .*: run `music-assets corpus update`"
+        NoFilesTable, match=r"no table of files of this version at .*: run `music-assets corpus update`"
     ):
         build_index(paths)
     with pytest.raises(NoIndex, match=r"no index of this version at .*: run `music-assets corpus update`"):
