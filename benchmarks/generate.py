@@ -7,7 +7,7 @@ import torch
 from benchmarks.harness import Result, compare, options, show
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
-from music_assets.models.network import Network
+from music_assets.models.network import Network, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.vocabulary import Vocabulary
@@ -78,6 +78,7 @@ def main() -> None:
     chosen = options(__doc__)
     vocabulary = Vocabulary()
     network = build(network_config("gpt", "tiny"), vocabulary.size).eval()
+    assert isinstance(network, TokenNetwork)
     settings = SamplingConfig(count=ROWS, max_tokens=TOKENS, max_bars=512)
     speed = compare(
         "generate_tokens_per_second",

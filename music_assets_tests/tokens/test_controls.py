@@ -16,7 +16,7 @@ def test_there_is_a_class_between_any_two_edges():
         assert len(edges) + 1 == CONTROLS[name]
         assert (np.diff(edges) > 0).all()
         assert control_class(name, edges[0] - 0.01) == 0
-        assert [control_class(name, edge) for edge in edges] == list(range(1, CONTROLS[name]))
+        assert [control_class(name, float(edge)) for edge in edges] == list(range(1, CONTROLS[name]))
         assert control_class(name, 1e9) == CONTROLS[name] - 1
 
 
