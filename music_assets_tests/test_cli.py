@@ -95,7 +95,7 @@ def test_a_pipeline_of_piano_rolls_is_refused_before_any_work(tmp_path: Path):
     done = music_assets("pipeline", "--architecture", "pianoroll", folder=project(tmp_path))
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "music-assets: A pianoroll has no samples and no report: choose one of gpt, lstm, gru, or train it by "
+        "music-assets: A pianoroll has no samples and no report: choose one of gpt, lstm, gru, or compare it by "
         "music-assets compare --architectures pianoroll."
     )
     assert not (tmp_path / "data").exists()
