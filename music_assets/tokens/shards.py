@@ -244,10 +244,6 @@ def _place_of_ids(path: Path) -> int:
         return ids.buffers()[1].address - file.read_buffer(1).address if len(ids) else 0
 
 
-def _arrow_schema(rows: pa.Schema) -> pa.Schema:
-    return rows.append(pa.field("ids", pa.large_list(pa.uint16())))
-
-
 def stored_hash(path: Path) -> str | None:
     """Content hash of the shard at a path, or None if there is no shard; reads the schema only."""
     try:
