@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from music_assets.models.network import CapacityExceeded, NetworkConfig, State, TokenNetwork
+from music_assets.models.network import CapacityExceeded, Decoder, NetworkConfig, State, TokenNetwork
 from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, are_match_lengths
 
 
@@ -63,7 +63,7 @@ class GPT(TokenNetwork[GPTConfig]):
         return self.config.match_lengths
 
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
-        angles, bias = self._angles(0, ids.shape[1]), self._bias(ids.shape[1], segment_ids=segment_ids)
+        angles, bias = self.angles(ids.shape[1]), self._bias(ids.shape[1], segment_ids)
         x = self._embedded(ids, candidates)  # [B, T, W]
         for block in self.blocks:
             x = block(x, angles, bias)
@@ -73,22 +73,39 @@ class GPT(TokenNetwork[GPTConfig]):
         c = self.config
         shape = (c.layers, batch, c.heads, capacity, c.width // c.heads)  # [L, B, H, C, D]
         keys, values = (torch.zeros(shape, dtype=self._dtype(), device=self.device) for _ in "kv")
-        return State((keys, values), 0, capacity)
+        return State((keys, values), torch.zeros(batch, dtype=torch.int64), capacity)
 
     @torch.no_grad()
     def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
-        start, end = state.length, state.length + ids.shape[1]
-        if not state.fits(ids.shape[1]):
+        t = ids.shape[1]
+        if not state.fits(t):
             raise CapacityExceeded(
-                f"The decoding state has room for {state.capacity} tokens, not for {end}: "
+                f"The decoding state has room for {state.capacity} tokens, not for {int(state.lengths.max()) + t}: "
                 "begin a new one with the last part of the row as its prompt."
             )
         keys, values = state.tensors
-        angles, bias = self._angles(start, end), self._bias(ids.shape[1], start)
+        end = int(state.lengths.max()) + t
+        places = (state.lengths[:, None] + torch.arange(t)).to(self.device)  # [B, t]
+        hidden = torch.arange(end, device=self.device) > places[:, None, :, None]  # [B, 1, t, end]
+        bias = torch.zeros(hidden.shape, dtype=self._dtype(), device=self.device).masked_fill_(hidden, -torch.inf)
+        cos, sin = self.angles(end)
         x = self._embedded(ids, candidates)  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
-            x = block(x, angles, bias, (k, v, start))
-        return self.head(norm(x)), State(state.tensors, end, state.capacity)
+            x = block(x, (cos[places][:, None], sin[places][:, None]), bias, (k, v, places))
+        return self.head(norm(x)), State(state.tensors, state.lengths + t, state.capacity)
+
+    def decoder(self, rows: int, capacity: int) -> Decoder:
+        if self.device.type != "cpu":
+            return super().decoder(rows, capacity)
+        from music_assets.models.gpt_decoder import GPTDecoder  # compiled when it is imported
+
+        return GPTDecoder(self, rows, capacity)
+
+    def angles(self, end: int) -> tuple[Tensor, Tensor]:
+        """Of :func:`rotation` for the places before ``end``."""
+        if end > len(self.cos):  # a decoding state may be longer than the rows that were trained on
+            self.cos, self.sin = rotation(2 * end, 2 * self.cos.shape[1], self.device)
+        return self.cos[:end], self.sin[:end]
 
     def _embedded(self, ids: Tensor, candidates: Tensor | None) -> Tensor:
         x = self.embedding(ids)
@@ -102,22 +119,17 @@ class GPT(TokenNetwork[GPTConfig]):
             x = x + bags.view(x.shape)
         return norm(x)
 
-    def _angles(self, start: int, end: int) -> tuple[Tensor, Tensor]:
-        if end > len(self.cos):  # a decoding state may be longer than the rows that were trained on
-            self.cos, self.sin = rotation(2 * end, 2 * self.cos.shape[1], self.device)
-        return self.cos[start:end], self.sin[start:end]
+    def _bias(self, t: int, segment_ids: Tensor | None) -> Tensor | None:
+        """-inf where one of ``t`` places of a row may not look, else 0: [B or 1, 1, t, t]; None: the future alone.
 
-    def _bias(self, t: int, seen: int = 0, segment_ids: Tensor | None = None) -> Tensor | None:
-        """-inf where one of ``t`` queries may not look, else 0: [B or 1, 1, t, seen + t]; None: the future alone.
-
-        A query sees the ``seen`` keys before its row, and those of its own document up to itself. Positions may go on
-        from one document to the next, for rotary ones only say how far apart two tokens are.
+        A place sees those of its own document up to itself. Positions may go on from one document to the next, for
+        rotary ones only say how far apart two tokens are.
         """
-        if t == 1 or (segment_ids is None and not seen and not _short(self.device, self._dtype(), t)):
-            return None
         if segment_ids is None:
-            segment_ids = torch.zeros(1, seen + t, dtype=torch.long, device=self.device)
-        return attention_bias(segment_ids, t, self._dtype())
+            if not _short(self.device, self._dtype(), t):
+                return None
+            segment_ids = torch.zeros(1, t, dtype=torch.long, device=self.device)
+        return attention_bias(segment_ids, self._dtype())
 
 
 class Block(nn.Module):
@@ -140,7 +152,7 @@ class Block(nn.Module):
         x: Tensor,  # [B, T, W]
         angles: tuple[Tensor, Tensor],
         bias: Tensor | None,
-        cache: tuple[Tensor, Tensor, int] | None = None,
+        cache: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
         x = x + self.dropout(self.attention(norm(x), angles, bias, cache))
         return x + self.dropout(self.down(F.relu(self.up(norm(x))).square()))
@@ -150,15 +162,17 @@ class Block(nn.Module):
         x: Tensor,
         angles: tuple[Tensor, Tensor],
         bias: Tensor | None,
-        cache: tuple[Tensor, Tensor, int] | None,
+        cache: tuple[Tensor, Tensor, Tensor] | None,
     ) -> Tensor:
         b, t, _ = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, t, D] each
         q, k = rotate(norm(q), *angles).to(v.dtype), rotate(norm(k), *angles).to(v.dtype)
         if cache is not None:
-            keys, values, seen = cache
-            keys[:, :, seen : seen + t], values[:, :, seen : seen + t] = k, v
-            k, v = keys[:, :, : seen + t], values[:, :, : seen + t]
+            keys, values, places = cache  # [B, H, C, D], and int64[B, t]
+            row = torch.arange(b, device=x.device)[:, None]
+            keys[row, :, places], values[row, :, places] = k.transpose(1, 2), v.transpose(1, 2)
+            assert bias is not None
+            k, v = keys[:, :, : bias.shape[-1]], values[:, :, : bias.shape[-1]]
         return self.out(attend(q, k, v, bias).transpose(1, 2).reshape(b, t, -1))
 
 
@@ -185,19 +199,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("music_assets::attention_bias", mutates_args=())
-def attention_bias(segment_ids: Tensor, t: int, dtype: torch.dtype) -> Tensor:
-    """-inf where the last ``t`` places of a row may not look, in another document or behind them, else 0: [B, 1, t, T].
+def attention_bias(segment_ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """-inf where a place of a row may not look, in another document or behind itself, else 0: [B, 1, T, T].
 
     An operation of its own, since torch.compile would work it out anew in each layer.
     """
-    hidden = segment_ids[:, None, -t:, None] != segment_ids[:, None, None, :]
-    future = torch.ones(hidden.shape[-2:], dtype=torch.bool, device=hidden.device).triu(hidden.shape[-1] - t + 1)
+    hidden = segment_ids[:, None, :, None] != segment_ids[:, None, None, :]
+    future = torch.ones(hidden.shape[-2:], dtype=torch.bool, device=hidden.device).triu(1)
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden | future, -torch.inf)
 
 
 @attention_bias.register_fake
-def _(segment_ids: Tensor, t: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(len(segment_ids), 1, t, segment_ids.shape[1], dtype=dtype, device=segment_ids.device)
+def _(segment_ids: Tensor, dtype: torch.dtype) -> Tensor:
+    t = segment_ids.shape[1]
+    return torch.empty(len(segment_ids), 1, t, t, dtype=dtype, device=segment_ids.device)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

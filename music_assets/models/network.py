@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from typing_extensions import TypeVar
@@ -20,12 +22,12 @@ class State:
     """What a network remembers of the tokens, or steps, decoded so far; ``tensors`` have the batch as dimension 1."""
 
     tensors: tuple[Tensor, ...]
-    length: int
+    lengths: Tensor  # int64[B], tokens of each row, on the CPU
     capacity: int | None  # None: without limit
 
     def fits(self, tokens: int) -> bool:
-        """Whether so many more tokens can be decoded."""
-        return self.capacity is None or self.length + tokens <= self.capacity
+        """Whether so many more tokens of each row can be decoded."""
+        return self.capacity is None or int(self.lengths.max()) + tokens <= self.capacity
 
 
 class NetworkConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -103,6 +105,40 @@ def run_cells(cells: nn.LSTM | nn.GRU, x: Tensor, memory: Any = None) -> tuple[T
         return cells(x, memory)
 
 
+class Decoder(Protocol):
+    """What a token network remembers of some rows.
+
+    What it says of a row depends on that row alone: not on how many others there are, nor on the parts in which its
+    tokens came; to the last bit on a CPU, and on a GPU for one number of rows.
+    """
+
+    capacity: int | None
+    """Most tokens of a row; None: without limit."""
+    lengths: NDArray[np.int64]
+    """Tokens of each row so far."""
+
+    def begin(self, row: int) -> None:
+        """Forget a row."""
+        ...
+
+    def copy(self, source: int, target: int) -> None:
+        """Let a row be as another one."""
+        ...
+
+    def advance(
+        self, rows: NDArray[np.int64], counts: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Read ``counts`` tokens more, int64[n], of each of n different ``rows``, end to end in ``ids`` int64[m].
+
+        ``candidates`` int64[m, M] are their :mod:`music_assets.tokens.repeats`. The result is the logits after the
+        last token of each row, float32[n, V].
+
+        Raises:
+            CapacityExceeded: a row has no room for them.
+        """
+        ...
+
+
 class TokenNetwork(Network[C]):
     """Predicts the next token of each row."""
 
@@ -135,6 +171,12 @@ class TokenNetwork(Network[C]):
     @abstractmethod
     def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
         """As :meth:`Network.decode`, of ``ids`` int64[B, t] (t = 1 or a prompt) to logits [B, t, V]."""
+
+    def decoder(self, rows: int, capacity: int) -> Decoder:
+        """What decodes ``rows`` rows of up to ``capacity`` tokens, if the network has a limit."""
+        from music_assets.models.decoding import TorchDecoder
+
+        return TorchDecoder(self, rows, capacity)
 
     def _dtype(self) -> torch.dtype:
         """In which matrices are multiplied: autocast's, if it is on."""

@@ -72,7 +72,8 @@ class RNN(TokenNetwork[RNNConfig]):
         """A recurrent state has one size for any number of tokens: ``capacity`` is not a limit."""
         shape = (self.config.layers, batch, self.config.width)  # [L, B, W]
         parts = 2 if isinstance(self.cells, nn.LSTM) else 1
-        return State(tuple(torch.zeros(shape, device=self.device) for _ in range(parts)), 0, None)
+        tensors = tuple(torch.zeros(shape, device=self.device) for _ in range(parts))
+        return State(tensors, torch.zeros(batch, dtype=torch.int64), None)
 
     @torch.no_grad()
     def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
@@ -80,4 +81,4 @@ class RNN(TokenNetwork[RNNConfig]):
         memory = state.tensors if of_lstm else state.tensors[0]
         output, memory = run_cells(self.cells, self.embedding(ids), memory)
         tensors = memory if of_lstm else (memory,)
-        return self.head(self.dropout(output)), State(tensors, state.length + ids.shape[1], None)
+        return self.head(self.dropout(output)), State(tensors, state.lengths + ids.shape[1], None)

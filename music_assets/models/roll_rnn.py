@@ -61,13 +61,14 @@ class RollRNN(Network[RollRNNConfig]):
     def initial_state(self, batch: int, capacity: int) -> State:
         """An empty state; it has one size for any number of steps: ``capacity`` is not a limit."""
         shape = (self.config.layers, batch, self.config.width)  # [L, B, W]
-        return State((torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device)), 0, None)
+        tensors = torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device)
+        return State(tensors, torch.zeros(batch, dtype=torch.int64), None)
 
     @torch.no_grad()
     def decode(self, planes: Tensor, state: State, genres: Tensor | None = None) -> tuple[Tensor, State]:
         """The next ``planes`` [B, t, 176] of each roll to logits [B, t, 176] and the new state. No gradient flows."""
         output, memory = run_cells(self.cells, self._input(planes, genres), state.tensors)
-        return self.head(self.dropout(output)), State(memory, state.length + planes.shape[1], None)
+        return self.head(self.dropout(output)), State(memory, state.lengths + planes.shape[1], None)
 
     def _input(self, planes: Tensor, genres: Tensor | None) -> Tensor:
         if genres is None:

@@ -42,7 +42,7 @@ def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
         assert state.fits(part.shape[1])
         logits, state = network.decode(part, state)
         pieces.append(logits)
-    assert state.length == 24
+    assert state.lengths.tolist() == [24] * 3
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,80 @@
+"""Decoding rows by the network itself, on any device."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from music_assets.models.network import State, TokenNetwork
+from music_assets.tokens.repeats import NO_CANDIDATE
+
+
+class TorchDecoder:
+    """Decodes with the network's own ``decode``: on any device, any network."""
+
+    FEWEST_ROWS = 4
+    """With fewer rows a CPU's matrix products add in another order."""
+
+    def __init__(self, network: TokenNetwork, rows: int, capacity: int) -> None:
+        self.network = network
+        self._state = network.initial_state(max(rows, self.FEWEST_ROWS), capacity)
+        self._device = network.device
+        self.lengths = self._state.lengths.numpy()[:rows]
+        self.capacity = self._state.capacity
+
+    def begin(self, row: int) -> None:
+        """See :meth:`Decoder.begin`."""
+        self._state.lengths[row] = 0
+        for tensor in self._state.tensors:
+            tensor[:, row] = 0
+
+    def copy(self, source: int, target: int) -> None:
+        """See :meth:`Decoder.copy`."""
+        self._state.lengths[target] = self._state.lengths[source]
+        for tensor in self._state.tensors:
+            tensor[:, target] = tensor[:, source]
+
+    @torch.no_grad()
+    def advance(
+        self, rows: NDArray[np.int64], counts: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See :meth:`Decoder.advance`. Rows of one token more are decoded together, others one by one."""
+        logits = np.empty((len(rows), self.network.vocab_size), np.float32)
+        first = np.cumsum(counts) - counts
+        single = counts == 1
+        if single.any():
+            logits[single] = self._step(rows[single], ids[first[single]], candidates[first[single]])
+        for index in np.flatnonzero(~single):
+            part = slice(first[index], first[index] + counts[index])
+            logits[index] = self._read(int(rows[index]), ids[part], candidates[part])
+        return logits
+
+    def _step(
+        self, rows: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """One token more of some rows: the network decodes all, and what it says and keeps of the others is dropped."""
+        state = self._state
+        all_ids = torch.zeros(len(state.lengths), 1, dtype=torch.int64)
+        all_candidates = torch.full((*all_ids.shape, candidates.shape[1]), NO_CANDIDATE)
+        chosen = torch.from_numpy(rows)
+        all_ids[chosen, 0], all_candidates[chosen, 0] = torch.from_numpy(ids), torch.from_numpy(candidates)
+        logits, after = self.network.decode(all_ids.to(self._device), state, all_candidates.to(self._device))
+        if after.tensors is not state.tensors:  # else what was written for the others lies behind their end
+            for kept, new in zip(state.tensors, after.tensors, strict=True):
+                kept[:, chosen] = new[:, chosen]
+        state.lengths[chosen] += 1
+        return logits[chosen, -1].float().cpu().numpy()
+
+    def _read(self, row: int, ids: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Several tokens of one row."""
+        state = self._state
+        own = State(
+            tuple(tensor[:, row : row + 1] for tensor in state.tensors), state.lengths[row : row + 1], state.capacity
+        )
+        logits, after = self.network.decode(
+            torch.from_numpy(ids)[None].to(self._device), own, torch.from_numpy(candidates)[None].to(self._device)
+        )
+        for kept, new in zip(own.tensors, after.tensors, strict=True):
+            if new is not kept:
+                kept.copy_(new)
+        state.lengths[row] += len(ids)
+        return logits[0, -1].float().cpu().numpy()

@@ -1,0 +1,206 @@
+"""A GPT on a CPU, compiled: rows that grow token by token, each on its own.
+
+At a few million weights PyTorch spends most of a step on its way to the processor. Here a step is one call, and what a
+row is told depends on that row alone, to the last bit: neither on the other rows nor on the parts in which it came.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from music_assets.models.gpt import GPT
+from music_assets.models.network import CapacityExceeded
+from music_assets.tokens.repeats import NO_CANDIDATE
+
+_EPSILON = np.float32(np.finfo(np.float32).eps)  # of torch's rms_norm
+_BLOCK = 256  # columns of a product that stay in the first cache
+
+_FLOATS = tuple(types.Array(types.float32, dimensions, "C") for dimensions in range(6))
+_INTS, _TABLE = types.int64[::1], types.int64[:, ::1]
+
+
+class GPTDecoder:
+    """Keys and values of ``rows`` rows of up to ``capacity`` tokens, and the network's weights, in float32.
+
+    The weights are copied, so that threads with a decoder each share nothing.
+    """
+
+    def __init__(self, network: GPT, rows: int, capacity: int) -> None:
+        config = network.config
+        self.capacity: int | None = capacity
+        self.lengths = np.zeros(rows, np.int64)
+        shape = (config.layers, rows, config.heads, capacity, config.width // config.heads)
+        self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._weights = _weights(network)
+        cos, sin = network.angles(capacity)
+        self._angles = cos.cpu().float().numpy().copy(), sin.cpu().float().numpy().copy()
+
+    def begin(self, row: int) -> None:
+        """Forget a row."""
+        self.lengths[row] = 0
+
+    def copy(self, source: int, target: int) -> None:
+        """Let a row be as another one."""
+        length = self.lengths[target] = self.lengths[source]
+        for cache in (self._keys, self._values):
+            cache[:, target, :, :length] = cache[:, source, :, :length]
+
+    def advance(
+        self, rows: NDArray[np.int64], counts: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See :meth:`music_assets.models.network.Decoder.advance`."""
+        if (self.lengths[rows] + counts).max() > self._keys.shape[3]:
+            raise CapacityExceeded(f"A row has room for {self.capacity} tokens: begin it anew with its last part.")
+        first = np.cumsum(counts) - counts
+        row = np.repeat(rows, counts)
+        place = np.arange(len(ids)) - np.repeat(first, counts) + self.lengths[row]
+        logits = decode(
+            np.ascontiguousarray(ids), row, place, np.ascontiguousarray(candidates), first + counts - 1,
+            self._weights, self._angles, self._keys, self._values,
+        )  # fmt: skip
+        self.lengths[rows] += counts
+        return logits
+
+
+def _weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
+    """Embeddings [V, W] and [M * V, W]; of the layers products as [layers, in, out]; the head [W, V]."""
+
+    def numpy(tensor: Any) -> NDArray[np.float32]:
+        return tensor.detach().float().cpu().numpy()
+
+    layers = (
+        np.stack([numpy(getattr(block, name).weight).T for block in network.blocks])
+        for name in ("qkv", "out", "up", "down")
+    )
+    parts = (numpy(network.embedding.weight), numpy(network.candidate_embedding.weight), *layers)
+    return tuple(np.ascontiguousarray(part) for part in (*parts, numpy(network.head.weight).T))
+
+
+@njit(types.void(_FLOATS[2], _FLOATS[2], _FLOATS[2]), cache=True, nogil=True, fastmath=True)
+def add_product(x, w, out):
+    """Add ``x`` [m, k] @ ``w`` [k, n] to ``out`` [m, n], k a multiple of 4; a row is the same among any others."""
+    for start in range(0, w.shape[1], _BLOCK):
+        stop = min(start + _BLOCK, w.shape[1])
+        for k in range(0, w.shape[0], 4):
+            w0, w1, w2, w3 = w[k, start:stop], w[k + 1, start:stop], w[k + 2, start:stop], w[k + 3, start:stop]
+            for m in range(len(x)):
+                x0, x1, x2, x3 = x[m, k], x[m, k + 1], x[m, k + 2], x[m, k + 3]
+                row = out[m, start:stop]
+                for n in range(len(row)):
+                    row[n] += (x0 * w0[n] + x1 * w1[n]) + (x2 * w2[n] + x3 * w3[n])
+
+
+@njit(types.void(_FLOATS[1], _FLOATS[1]), cache=True, nogil=True, fastmath=True)
+def norm(x, out):
+    """:func:`music_assets.models.gpt.norm`."""
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += x[i] * x[i]
+    scale = np.float32(1) / np.sqrt(total / np.float32(len(x)) + _EPSILON)
+    for i in range(len(x)):
+        out[i] = x[i] * scale
+
+
+@njit(
+    types.void(_FLOATS[1], _FLOATS[1], _FLOATS[1], _FLOATS[1]),
+    cache=True, nogil=True, fastmath=True,
+)  # fmt: skip
+def normed_and_rotated(x, cos, sin, out):
+    """:func:`music_assets.models.gpt.rotate` of the norm of a head's vector."""
+    norm(x, out)
+    half = len(x) // 2
+    for i in range(half):
+        a, b = out[i], out[half + i]
+        out[i] = a * cos[i] - b * sin[i]
+        out[half + i] = a * sin[i] + b * cos[i]
+
+
+@njit(
+    types.void(_FLOATS[1], _FLOATS[2], _FLOATS[2], types.int64, _FLOATS[1], _FLOATS[1]),
+    cache=True, nogil=True, fastmath=True,
+)  # fmt: skip
+def attend(q, keys, values, length, scores, out):
+    """Attention of one query [d] over the first ``length`` keys and values [c, d]."""
+    scale = np.float32(1 / np.sqrt(len(q)))
+    highest = np.float32(-3e38)
+    for c in range(length):
+        score = np.float32(0)
+        key = keys[c]
+        for i in range(len(q)):
+            score += q[i] * key[i]
+        scores[c] = score * scale
+        highest = max(highest, scores[c])
+    total = np.float32(0)
+    out[:] = 0
+    for c in range(length):
+        weight = np.exp(scores[c] - highest)
+        total += weight
+        value = values[c]
+        for i in range(len(q)):
+            out[i] += weight * value[i]
+    for i in range(len(q)):
+        out[i] /= total
+
+
+@njit(
+    _FLOATS[2](
+        _INTS, _INTS, _INTS, _TABLE, _INTS,
+        types.Tuple((*(_FLOATS[2],) * 2, *(_FLOATS[3],) * 4, _FLOATS[2])),
+        types.UniTuple(_FLOATS[2], 2), _FLOATS[5], _FLOATS[5],
+    ),
+    cache=True, nogil=True, fastmath=True,
+)  # fmt: skip
+def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
+    """The logits float32[len(last), V] that follow some of the tokens, which stand at ``places`` of ``rows``.
+
+    Of a row the tokens come in their order, and those before them are in ``keys`` and ``values``
+    [layers, rows, heads, capacity, d] already, to which these are added.
+    """
+    embedding, candidate_embedding, qkv, out, up, down, head = weights
+    cos, sin = angles
+    width, vocabulary = embedding.shape[1], embedding.shape[0]
+    layers, _, heads, capacity, size = keys.shape
+    x, h = np.empty((len(ids), width), np.float32), np.empty((len(ids), width), np.float32)
+    wide, deep = np.empty((len(ids), 3 * width), np.float32), np.empty((len(ids), up.shape[2]), np.float32)
+    query, scores = np.empty(size, np.float32), np.empty(capacity, np.float32)
+    for m in range(len(ids)):
+        x[m] = embedding[ids[m]]
+        for column in range(candidates.shape[1]):
+            if candidates[m, column] != NO_CANDIDATE:
+                x[m] += candidate_embedding[column * vocabulary + candidates[m, column]]
+        norm(x[m], x[m])
+    for layer in range(layers):
+        for m in range(len(ids)):
+            norm(x[m], h[m])
+        wide[:] = 0
+        add_product(h, qkv[layer], wide)
+        for m in range(len(ids)):
+            for n in range(heads):
+                part = wide[m, width + n * size : width + (n + 1) * size]
+                normed_and_rotated(part, cos[places[m]], sin[places[m]], keys[layer, rows[m], n, places[m]])
+                values[layer, rows[m], n, places[m]] = wide[m, 2 * width + n * size : 2 * width + (n + 1) * size]
+        for m in range(len(ids)):
+            for n in range(heads):
+                normed_and_rotated(wide[m, n * size : (n + 1) * size], cos[places[m]], sin[places[m]], query)
+                attend(
+                    query, keys[layer, rows[m], n], values[layer, rows[m], n], places[m] + 1, scores,
+                    h[m, n * size : (n + 1) * size],
+                )  # fmt: skip
+        add_product(h, out[layer], x)
+        for m in range(len(ids)):
+            norm(x[m], h[m])
+        deep[:] = 0
+        add_product(h, up[layer], deep)
+        for m in range(len(ids)):
+            for n in range(deep.shape[1]):
+                raised = max(deep[m, n], np.float32(0))
+                deep[m, n] = raised * raised
+        add_product(deep, down[layer], x)
+    ends = np.empty((len(last), width), np.float32)
+    for i in range(len(last)):
+        norm(x[last[i]], ends[i])
+    logits = np.zeros((len(last), head.shape[1]), np.float32)
+    add_product(ends, head, logits)
+    return logits
