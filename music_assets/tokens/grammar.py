@@ -1,11 +1,13 @@
 """The automaton of canonical documents, as tables that numpy or torch can index for a batch at once."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from music_assets.tokens.automata import Automaton, all_allowed, set_by
+from music_assets.tokens.constraints import Constraints
 from music_assets.tokens.vocabulary import (
     DRUMS,
     POSITIONS_PER_BEAT,
@@ -44,6 +46,7 @@ _PHASES: dict[str, dict[str, str]] = {
     "end": {"Pad": "end"},
 }
 _PHASE_NAMES = tuple(_PHASES)
+_BEFORE_CONSTRAINTS = 6  # automata, as _tables orders them
 _FIRST_PHASES = 4  # passed once, at the start; after them the phase depends on the last token alone
 _TOKENS = {
     **{name: np.array(ids) for name, ids in RANGES.items()},
@@ -81,7 +84,7 @@ _TEMPO_AFTER = _after(("Tempo", 1 + np.arange(len(TEMPOS))))
 _PROGRAM_AFTER = _after(("Position", 0), ("Program", 1 + np.arange(DRUMS)), ("Program_drums", PROGRAMS))
 _PITCH_AFTER = _after(("Position", 0), ("Pitch", 1 + np.arange(_PITCHES)), ("PitchDrum", 1 + np.arange(_PITCHES)))
 _NOTE_ENDS = _after(("Duration", 0)) == 0
-_EXHAUSTS = _PITCH_AFTER == _PITCHES
+_NOTHING = Constraints()
 
 # Arrays of numpy or of torch, as chosen by whoever made the grammar.
 Array = Any
@@ -120,24 +123,30 @@ class Grammar:
     their first state. A state of the grammar is int64[8, batch], rows of the tables, opaque to the caller but
     for its second dimension: ``state[:, rows]`` chooses rows of a batch.
 
+    ``constraints`` join the product with automata of their own.
+
     ``convert`` puts a table where it is used: ``Grammar(lambda t: torch.as_tensor(t, device=device))`` gives
     masks and states on that device, and neither ``allowed`` nor ``advance`` leaves it.
     """
 
-    def __init__(self, convert: Callable[[np.ndarray], Array] = np.asarray) -> None:
+    def __init__(
+        self, convert: Callable[[np.ndarray], Array] = np.asarray, constraints: Constraints = _NOTHING
+    ) -> None:
         self._convert = convert
-        tables = _tables()
-        self._allowed, self._following = convert(tables.allowed), convert(tables.following)
-        self._first = convert(tables.first)
+        self.tables = _tables(constraints)
+        self._constraints = constraints
+        self._allowed, self._following = convert(self.tables.allowed), convert(self.tables.following)
+        self._first = convert(self.tables.first)
 
     def initial_state(self, batch: int) -> Array:
         """The state before the first Bar of a document, that is after BOS or the genre."""
-        return self._convert(_tables().first.repeat(batch, axis=1))
+        return self._convert(self.tables.first.repeat(batch, axis=1))
 
     def state_after(self, prefixes: Sequence[np.ndarray]) -> Array:
         """The state after the beginning of a document, ids [n] without BOS and genre, one a row.
 
-        Computed without a loop over ids. Raises ValueError if an id cannot follow those before it.
+        The constraints begin behind it. Computed without a loop over ids. Raises ValueError if an id cannot follow
+        those before it.
         """
         states = []
         for prefix in prefixes:
@@ -146,8 +155,20 @@ class Grammar:
                     f"{Vocabulary().name(int(prefix[place]))} cannot stand at place {place} of this document: "
                     "go on from the canonical document of the piece."
                 )
-            states.append(_states(prefix)[:, -1])
+            states.append(self._with_constraints(_states(prefix)[:, -1]))
         return self._convert(np.stack(states, axis=1))
+
+    def bar_state(self, batch: int) -> Array:
+        """The state before a bar in the middle of a document that is not known."""
+        note = _states(np.empty(0, np.int64))[:, -1]
+        note[0] += _PHASE_NAMES.index("note")
+        return self._convert(self._with_constraints(note)[:, None].repeat(batch, axis=1))
+
+    def _with_constraints(self, state: np.ndarray) -> np.ndarray:
+        """A state of the grammar alone, with the first states of the constraints."""
+        own = state - _tables(_NOTHING).first[:, 0]
+        begun = np.zeros(len(self.tables.first) - len(own), dtype=own.dtype)
+        return self.tables.first[:, 0] + np.insert(own, _BEFORE_CONSTRAINTS, begun)
 
     def allowed(self, state: Array) -> Array:
         """Ids that may follow, bool[batch, size]; never empty."""
@@ -163,8 +184,8 @@ class Grammar:
         return self._following[state, tokens] + self._first
 
     def first_violation(self, ids: np.ndarray) -> int | None:
-        """Index of the first id of a document (and EOS, if it is there) that is not allowed, or None."""
-        *others, repeat, pitch = _tables().allowed[_states(ids)[:, :-1], ids]
+        """Index of the first id of a document (and EOS, if it is there) that the grammar alone forbids, or None."""
+        *others, repeat, pitch = _tables(_NOTHING).allowed[_states(ids)[:, :-1], ids]
         wrong = np.flatnonzero(~np.logical_and.reduce([*others, repeat | pitch]))
         return int(wrong[0]) if len(wrong) else None
 
@@ -175,9 +196,10 @@ class _Tables(NamedTuple):
     first: np.ndarray  # int64[automata, 1], the first row of each automaton
 
 
-@cache
-def _tables() -> _Tables:
-    automata = [_phase(), _time_signature(), _position(), _tempo(), _rest(), _order(), _repeat(), _pitch()]
+@lru_cache(maxsize=8)
+def _tables(constraints: Constraints) -> _Tables:
+    automata = [_phase(), _time_signature(), _position(), _tempo(), _rest(), _order(_exhausts(constraints))]
+    automata += [*constraints.automata(), _repeat(), _pitch()]
     allowed, following = (np.concatenate(parts) for parts in zip(*automata, strict=True))
     first = np.cumsum([0, *(len(part) for part, _ in automata[:-1])])[:, None]
     return _Tables(allowed, following.astype(np.int16), first)
@@ -190,7 +212,7 @@ def _states(ids: np.ndarray) -> np.ndarray:
     What ``advance`` does step by step, said in terms of the last token that has changed each automaton.
     """
     ids = np.asarray(ids, dtype=np.int64)
-    tables = _tables()
+    tables = _tables(_NOTHING)
     phase = _latest(_PHASE_AFTER[ids])
     for place, token in enumerate(ids[:_FIRST_PHASES]):
         phase[place + 1] = tables.following[phase[place], token]
@@ -201,7 +223,7 @@ def _states(ids: np.ndarray) -> np.ndarray:
 
     program = _PROGRAM_AFTER[ids]  # 1 + program, 0 at a position, -1 where nothing
     last = _latest(program)[:-1]
-    order = _latest(np.where(_EXHAUSTS[ids], 2 * last, np.where(program > 0, 2 * program - 1, program)))
+    order = _latest(np.where(_exhausts(_NOTHING)[ids], 2 * last, np.where(program > 0, 2 * program - 1, program)))
     repeat = _latest(np.where(program > 0, 2 * program - 1 + (program == last), program))
     signature, position, tempo, pitch = (
         _latest(after[ids]) for after in (_TIME_SIGNATURE_AFTER, _POSITION_AFTER, _TEMPO_AFTER, _PITCH_AFTER)
@@ -215,13 +237,9 @@ def _latest(values: np.ndarray) -> np.ndarray:
     return np.append(0, values)[np.append(0, np.maximum.accumulate(place))]
 
 
-# Each automaton: what its states allow, bool[states, size], and the states that follow, int[states, size].
-_Automaton = tuple[np.ndarray, np.ndarray]
-
-
-def _phase() -> _Automaton:
-    allowed = ~_all_allowed(len(_PHASES))
-    following = _set_by(_PHASE_AFTER, len(_PHASES))
+def _phase() -> Automaton:
+    allowed = ~all_allowed(len(_PHASES))
+    following = set_by(_PHASE_AFTER, len(_PHASES))
     for phase, transitions in enumerate(_PHASES.values()):
         for token, target in transitions.items():
             allowed[phase, _TOKENS[token]] = True
@@ -229,77 +247,75 @@ def _phase() -> _Automaton:
     return allowed, following
 
 
-def _time_signature() -> _Automaton:
-    allowed = _all_allowed(len(_BAR_LENGTHS))
+def _time_signature() -> Automaton:
+    allowed = all_allowed(len(_BAR_LENGTHS))
     place = np.arange(len(_TOKENS["Position"]))
     allowed[:, _TOKENS["Position"]] = place < np.array(_BAR_LENGTHS)[:, None]
-    return allowed, _set_by(_TIME_SIGNATURE_AFTER, len(_BAR_LENGTHS))
+    return allowed, set_by(_TIME_SIGNATURE_AFTER, len(_BAR_LENGTHS))
 
 
-def _position() -> _Automaton:
+def _position() -> Automaton:
     """State 0 before any position, 1 + position after it."""
     states = 1 + len(_TOKENS["Position"])
-    allowed = _all_allowed(states)
+    allowed = all_allowed(states)
     place = np.arange(len(_TOKENS["Position"]))
     allowed[:, _TOKENS["Position"]] = place >= np.arange(states)[:, None]
-    return allowed, _set_by(_POSITION_AFTER, states)
+    return allowed, set_by(_POSITION_AFTER, states)
 
 
-def _tempo() -> _Automaton:
+def _tempo() -> Automaton:
     """State 0 before any tempo, 1 + its index after it."""
-    allowed = _all_allowed(1 + len(TEMPOS))
+    allowed = all_allowed(1 + len(TEMPOS))
     allowed[1 + np.arange(len(TEMPOS)), _TOKENS["Tempo"]] = False
-    return allowed, _set_by(_TEMPO_AFTER, 1 + len(TEMPOS))
+    return allowed, set_by(_TEMPO_AFTER, 1 + len(TEMPOS))
 
 
-def _rest() -> _Automaton:
+def _rest() -> Automaton:
     """The state is the number of bars begun since the last note; the last state stands for any more."""
     states = MAX_EMPTY_BARS + 2
-    allowed = _all_allowed(states)
+    allowed = all_allowed(states)
     allowed[-1, _TOKENS["Bar"]] = False
-    following = _set_by(np.where(_NOTE_ENDS, 0, -1), states)
+    following = set_by(np.where(_NOTE_ENDS, 0, -1), states)
     following[:, _TOKENS["Bar"]] = np.minimum(np.arange(states) + 1, states - 1)[:, None]
     return allowed, following
 
 
-def _order() -> _Automaton:
+def _exhausts(constraints: Constraints) -> np.ndarray:
+    """Pitches that no higher one of the same program may follow, bool[size]."""
+    exhausts = constraints.highest_pitch < _PITCH_AFTER
+    exhausts[_TOKENS["PitchDrum"]] = np.arange(_PITCHES) == _PITCHES - 1
+    return exhausts
+
+
+def _order(exhausts: np.ndarray) -> Automaton:
     """State 0 at a new position; 1 + 2 program after a program, one more once it is exhausted."""
     states = 1 + 2 * PROGRAMS
-    allowed = _all_allowed(states)
+    allowed = all_allowed(states)
     for program in range(PROGRAMS):
         allowed[1 + 2 * program, _PROGRAMS[:program]] = False
         allowed[2 + 2 * program, _PROGRAMS[: program + 1]] = False
-    following = _set_by(_PROGRAM_AFTER, states)
+    following = set_by(_PROGRAM_AFTER, states)
     following[:, _PROGRAMS] = 1 + 2 * np.arange(PROGRAMS)
-    following[1:, _EXHAUSTS] = (2 + 2 * np.arange(PROGRAMS)).repeat(2)[:, None]
+    following[1:, exhausts] = (2 + 2 * np.arange(PROGRAMS)).repeat(2)[:, None]
     return allowed, following
 
 
-def _repeat() -> _Automaton:
+def _repeat() -> Automaton:
     """State 0 at a new position; 1 + 2 program after a program, one more if it was the last one already."""
     states = 1 + 2 * PROGRAMS
-    allowed = _all_allowed(states)
+    allowed = all_allowed(states)
     for pitches in ("Pitch", "PitchDrum"):
         allowed[2::2, _TOKENS[pitches]] = False
-    following = _set_by(_PROGRAM_AFTER, states)
+    following = set_by(_PROGRAM_AFTER, states)
     following[:, _PROGRAMS] = 1 + 2 * np.arange(PROGRAMS)
     for program in range(PROGRAMS):
         following[1 + 2 * program : 3 + 2 * program, _PROGRAMS[program]] += 1
     return allowed, following
 
 
-def _pitch() -> _Automaton:
+def _pitch() -> Automaton:
     """The state is the lowest pitch that may follow the last one."""
-    allowed = _all_allowed(_PITCHES + 1)
+    allowed = all_allowed(_PITCHES + 1)
     for pitches in ("Pitch", "PitchDrum"):
         allowed[:, _TOKENS[pitches]] = np.arange(_PITCHES) >= np.arange(_PITCHES + 1)[:, None]
-    return allowed, _set_by(_PITCH_AFTER, _PITCHES + 1)
-
-
-def _all_allowed(states: int) -> np.ndarray:
-    return np.ones((states, SIZE), dtype=bool)
-
-
-def _set_by(after: np.ndarray, states: int) -> np.ndarray:
-    """What follows where tokens set the state, or leave it (-1)."""
-    return np.where(after >= 0, after, np.arange(states)[:, None])
+    return allowed, set_by(_PITCH_AFTER, _PITCHES + 1)

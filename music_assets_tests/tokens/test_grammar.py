@@ -13,7 +13,7 @@ from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import read_score
 from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.tokens import remi
-from music_assets.tokens.grammar import MAX_EMPTY_BARS, Grammar, _tables
+from music_assets.tokens.grammar import MAX_EMPTY_BARS, Grammar
 from music_assets.tokens.vocabulary import RANGES, TIME_SIGNATURES, TOKEN_TYPE, TOKEN_TYPES, Vocabulary
 from music_assets_tests.midi_files import STYLES, make_tune
 from music_assets_tests.tokens.scores import scores
@@ -193,7 +193,7 @@ def test_a_batch_goes_on_from_pieces_of_any_length() -> None:
 
 def test_the_tables_are_as_documented() -> None:
     rows = re.findall(r"^    ([a-z]+) +(\d+)  ", Grammar.__doc__ or "", re.MULTILINE)
-    tables = _tables()
+    tables = Grammar().tables
     states = np.diff([*tables.first[:, 0], len(tables.allowed)])
     assert [int(number) for _, number in rows] == states.tolist()
     assert f"bool[{len(tables.allowed)}, size]" in (Grammar.__doc__ or "")
