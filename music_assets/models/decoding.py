@@ -19,16 +19,19 @@ class TorchDecoder:
         self._state = network.initial_state(max(rows, self.FEWEST_ROWS), capacity)
         self._device = network.device
         self.lengths = self._state.lengths.numpy()[:rows]
-        self.capacity = self._state.capacity
+
+    def has_room(self, row: int) -> bool:
+        """See :meth:`music_assets.models.network.Decoder.has_room`."""
+        return self._state.capacity is None or self.lengths[row] < self._state.capacity
 
     def begin(self, row: int) -> None:
-        """See :meth:`Decoder.begin`."""
+        """See :meth:`music_assets.models.network.Decoder.begin`."""
         self._state.lengths[row] = 0
         for tensor in self._state.tensors:
             tensor[:, row] = 0
 
     def copy(self, source: int, target: int) -> None:
-        """See :meth:`Decoder.copy`."""
+        """See :meth:`music_assets.models.network.Decoder.copy`."""
         self._state.lengths[target] = self._state.lengths[source]
         for tensor in self._state.tensors:
             tensor[:, target] = tensor[:, source]
@@ -37,7 +40,7 @@ class TorchDecoder:
     def advance(
         self, rows: NDArray[np.int64], counts: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """See :meth:`Decoder.advance`. Rows of one token more are decoded together, others one by one."""
+        """See :meth:`music_assets.models.network.Decoder.advance`. Rows of one token more are decoded together, others one by one."""
         logits = np.empty((len(rows), self.network.vocab_size), np.float32)
         first = np.cumsum(counts) - counts
         single = counts == 1

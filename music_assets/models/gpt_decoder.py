@@ -29,13 +29,16 @@ class GPTDecoder:
 
     def __init__(self, network: GPT, rows: int, capacity: int) -> None:
         config = network.config
-        self.capacity: int | None = capacity
         self.lengths = np.zeros(rows, np.int64)
         shape = (config.layers, rows, config.heads, capacity, config.width // config.heads)
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._weights = _weights(network)
         cos, sin = network.angles(capacity)
         self._angles = cos.cpu().float().numpy().copy(), sin.cpu().float().numpy().copy()
+
+    def has_room(self, row: int) -> bool:
+        """See :meth:`music_assets.models.network.Decoder.has_room`."""
+        return self.lengths[row] < self._keys.shape[3]
 
     def begin(self, row: int) -> None:
         """Forget a row."""
@@ -52,7 +55,9 @@ class GPTDecoder:
     ) -> NDArray[np.float32]:
         """See :meth:`music_assets.models.network.Decoder.advance`."""
         if (self.lengths[rows] + counts).max() > self._keys.shape[3]:
-            raise CapacityExceeded(f"A row has room for {self.capacity} tokens: begin it anew with its last part.")
+            raise CapacityExceeded(
+                f"A row has room for {self._keys.shape[3]} tokens: begin it anew with its last part."
+            )
         first = np.cumsum(counts) - counts
         row = np.repeat(rows, counts)
         place = np.arange(len(ids)) - np.repeat(first, counts) + self.lengths[row]

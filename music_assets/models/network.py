@@ -112,10 +112,12 @@ class Decoder(Protocol):
     tokens came; to the last bit on a CPU, and on a GPU for one number of rows.
     """
 
-    capacity: int | None
-    """Most tokens of a row; None: without limit."""
     lengths: NDArray[np.int64]
     """Tokens of each row so far."""
+
+    def has_room(self, row: int) -> bool:
+        """Whether one token more of a row can be read."""
+        ...
 
     def begin(self, row: int) -> None:
         """Forget a row."""

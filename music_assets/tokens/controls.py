@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from music_assets.foundation.keys import estimate_key
 from music_assets.tokens.vocabulary import (
     CLASS_EDGES,
+    DURATIONS,
     POSITIONS_PER_BEAT,
     RANGES,
     SIZE,
@@ -14,15 +16,15 @@ from music_assets.tokens.vocabulary import (
 
 _NOTHING = Controls()._asdict()
 _BAR = RANGES["Bar"].start
-_METRE, _POSITION, _TEMPO, _PROGRAM, _VELOCITY = (
-    RANGES[name] for name in ("TimeSig", "Position", "Tempo", "Program", "Velocity")
+_TIME_SIGNATURE, _POSITION, _TEMPO, _PROGRAM, _PITCH, _VELOCITY, _DURATION = (
+    RANGES[name] for name in ("TimeSig", "Position", "Tempo", "Program", "Pitch", "Velocity", "Duration")
 )
 _NUMERATORS, _DENOMINATORS = np.array(TIME_SIGNATURES).T
 _BEAT = 4 / _DENOMINATORS  # in quarter notes
 
 
 def controls(ids: np.ndarray) -> Controls:
-    """The controls of a canonical document, uint16[n]; transposition changes none of them.
+    """The controls of a canonical document, uint16[n]; transposition changes none of them but the key.
 
     A document without bars has none. Nothing but the first bar need be there: part of a document has the controls of
     that part, but no tempo where it states none.
@@ -30,15 +32,17 @@ def controls(ids: np.ndarray) -> Controls:
     lines = np.flatnonzero(ids == _BAR)
     if not len(lines):
         return Controls()
-    metre = ids[lines + 1].astype(np.int64) - _METRE.start
-    starts = np.concatenate([[0], np.cumsum(_NUMERATORS[metre] * _BEAT[metre])])  # quarter notes; the end too
+    signature = ids[lines + 1].astype(np.int64) - _TIME_SIGNATURE.start
+    starts = np.concatenate([[0], np.cumsum(_NUMERATORS[signature] * _BEAT[signature])])  # quarter notes; the end too
     counts = np.bincount(ids, minlength=SIZE)
     families = np.unique(np.flatnonzero(counts[_PROGRAM.start : _PROGRAM.stop]) // 8)
     return Controls(
         instruments=tuple(families.tolist()),
-        tempo=_tempo(ids, lines, metre, starts),
+        tempo=_tempo(ids, lines, signature, starts),
         density=control_class("density", counts[_VELOCITY.start : _VELOCITY.stop].sum() / starts[-1]),
         bars=control_class("bars", len(lines)),
+        key=_key(ids, lines, signature),
+        time_signature=int(np.bincount(signature).argmax()),
     )
 
 
@@ -53,7 +57,16 @@ def hide(whole: Controls, dropout: float, random: np.random.Generator) -> Contro
     return whole._replace(**{name: none for (name, none), gone in zip(_NOTHING.items(), left_out, strict=True) if gone})
 
 
-def _tempo(ids: np.ndarray, lines: np.ndarray, metre: np.ndarray, starts: np.ndarray) -> int | None:
+def _key(ids: np.ndarray, lines: np.ndarray, signature: np.ndarray) -> int | None:
+    """The estimated key of what is not drums; None where there is none."""
+    places = np.flatnonzero((ids >= _PITCH.start) & (ids < _PITCH.stop))
+    beat = _BEAT[signature[np.searchsorted(lines, places) - 1]]
+    length = DURATIONS[ids[places + 2].astype(np.int64) - _DURATION.start] * beat  # a velocity lies between
+    found = estimate_key(np.bincount((ids[places] - _PITCH.start) % 12, weights=length, minlength=12))
+    return None if found is None else found[0]
+
+
+def _tempo(ids: np.ndarray, lines: np.ndarray, signature: np.ndarray, starts: np.ndarray) -> int | None:
     """Class of quarter notes over minutes, from the first tempo on to the end of the last bar."""
     places = np.flatnonzero((ids >= _TEMPO.start) & (ids < _TEMPO.stop))
     if not len(places):
@@ -61,5 +74,5 @@ def _tempo(ids: np.ndarray, lines: np.ndarray, metre: np.ndarray, starts: np.nda
     tempo = TEMPOS[ids[places] - _TEMPO.start]
     bar = np.searchsorted(lines, places) - 1
     position = ids[places - 1].astype(np.int64) - _POSITION.start  # a tempo follows its position
-    times = np.append(starts[bar] + position * _BEAT[metre[bar]] / POSITIONS_PER_BEAT, starts[-1])
+    times = np.append(starts[bar] + position * _BEAT[signature[bar]] / POSITIONS_PER_BEAT, starts[-1])
     return control_class("tempo", (times[-1] - times[0]) / (np.diff(times) / tempo).sum())

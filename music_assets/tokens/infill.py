@@ -20,7 +20,7 @@ from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _MASK, _FILL = Vocabulary().mask, Vocabulary().fill
 _BAR = RANGES["Bar"].start
-_PROGRAM, _POSITION, _METRE, _TEMPO = (RANGES[name] for name in ("Program", "Position", "TimeSig", "Tempo"))
+_PROGRAM, _POSITION, _TIME_SIGNATURE, _TEMPO = (RANGES[name] for name in ("Program", "Position", "TimeSig", "Tempo"))
 _NOTE = np.arange(4)  # Program, pitch, Velocity, Duration
 
 
@@ -105,7 +105,7 @@ def _taken_out(span: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
     bar, position = span == _BAR, _within(span, _POSITION)
     own = np.zeros(len(span), dtype=bool)
     own[np.flatnonzero(span == program)[:, None] + _NOTE] = True
-    frame = bar | _within(span, _METRE)
+    frame = bar | _within(span, _TIME_SIGNATURE)
     moment = np.cumsum(position)  # 0 before the first position
     of_own, of_others = np.zeros((2, moment[-1] + 1), dtype=bool)
     of_own[moment[own]] = True
@@ -120,7 +120,7 @@ def _put_back(rest: np.ndarray, fill: np.ndarray) -> np.ndarray:
     """Bars with the notes of another version of them added, in the order of a canonical document."""
     rest_order, fill_order = _order(rest), _order(fill)
     both = np.isin(fill_order, rest_order[_within(rest, _POSITION)])
-    new = ~(fill == _BAR) & ~_within(fill, _METRE) & ~(_within(fill, _POSITION) & both)
+    new = ~(fill == _BAR) & ~_within(fill, _TIME_SIGNATURE) & ~(_within(fill, _POSITION) & both)
     ids = np.concatenate([rest, fill[new]])
     return ids[np.argsort(np.concatenate([rest_order, fill_order[new]]), kind="stable")]
 

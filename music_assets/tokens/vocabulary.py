@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.keys import KEYS
 from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.publishing import restore
 
@@ -52,11 +53,13 @@ REMI_CONFIG = {
 }
 
 GENRE_SLOTS = 64
-CONTROL_SLOTS = 64
+CONTROL_SLOTS = 128
 MARKS = ("BOS", "EOS", "MASK", "FILL")
 # Number of classes of each control, in the order in which a prompt states them; they hold the first control slots end
 # to end. An instrument is a General MIDI family (program // 8), drums being the last.
-CONTROLS = MappingProxyType({"instrument": 17, "tempo": 8, "density": 8, "bars": 12})
+CONTROLS = MappingProxyType(
+    {"instrument": 17, "tempo": 8, "density": 8, "bars": 12, "key": len(KEYS), "time_signature": len(TIME_SIGNATURES)}
+)
 
 CLASS_EDGES = MappingProxyType(
     {
@@ -102,7 +105,7 @@ MEANINGS = MappingProxyType(
         "TimeSig": "time signature of the bar",
         "Special": "begin, end, and the gap and the filling of an infill",
         "Genre": "genre of the piece, after BOS",
-        "Control": "instruments, tempo, density and bars by class",
+        "Control": "instruments, tempo, density, bars, key and time signature by class",
     }
 )
 """Token type -> what a token of it says."""
@@ -119,10 +122,15 @@ def _fingerprint(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-DOCUMENT_FINGERPRINT = _fingerprint(REMI_CONFIG, ENCODER_VERSION, MARKS, dict(RANGES), SIZE)
+_OF_DOCUMENTS = {name: ids for name, ids in RANGES.items() if name not in ("Genre", "Control")}
+DOCUMENT_FINGERPRINT = _fingerprint(REMI_CONFIG, ENCODER_VERSION, MARKS, _OF_DOCUMENTS)
 """Of what gives the ids of a document their meaning: all that shards hold."""
 FINGERPRINT = _fingerprint(
-    DOCUMENT_FINGERPRINT, dict(CONTROLS), {name: edges.tolist() for name, edges in CLASS_EDGES.items()}
+    DOCUMENT_FINGERPRINT,
+    dict(RANGES),
+    SIZE,
+    dict(CONTROLS),
+    {name: edges.tolist() for name, edges in CLASS_EDGES.items()},
 )
 """Of what gives any id its meaning, controls included: what checkpoints and samples were made with."""
 
@@ -159,6 +167,8 @@ class Controls(NamedTuple):
     tempo: int | None = None
     density: int | None = None  # of notes
     bars: int | None = None
+    key: int | None = None  # index into ``KEYS``
+    time_signature: int | None = None  # of most bars, index into ``TIME_SIGNATURES``
 
 
 def check_fingerprint(what: str, found: str, expected: str = FINGERPRINT) -> None:
@@ -257,13 +267,10 @@ class Vocabulary:
         return RANGES["Genre"][self.genres.index(genre)]
 
     def control_ids(self, controls: Controls) -> list[int]:
-        """Ids of what the controls say: instruments, tempo, density, bars. Raises UnknownControl."""
+        """Ids of what the controls say, in the order of ``CONTROLS``. Raises UnknownControl."""
         said = [("instrument", family) for family in sorted(set(controls.instruments))]
-        said += [
-            (name, value)
-            for name, value in zip(("tempo", "density", "bars"), controls[1:], strict=True)
-            if value is not None
-        ]
+        _, *single = CONTROLS
+        said += [(name, value) for name, value in zip(single, controls[1:], strict=True) if value is not None]
         for name, value in said:
             if not 0 <= value < CONTROLS[name]:
                 raise UnknownControl(f"There is no {name} class {value}: choose 0 to {CONTROLS[name] - 1}.")

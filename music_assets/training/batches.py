@@ -40,6 +40,7 @@ class _Source:
 class Piece(NamedTuple):
     genre: str
     id: str
+    transposition: str
     document: np.ndarray  # uint16[n]
 
 
@@ -71,7 +72,7 @@ class Pieces:
         genre = self.genres[_choose(self._genre_ends, random)]
         source = self._sources[genre][_choose(self._source_ends[genre], random)]
         row = int(source.rows[_choose(source.ends, random)])
-        return Piece(genre, source.shard.piece_ids[row], source.shard.document(row))
+        return Piece(genre, source.shard.piece_ids[row], source.shard.transposition, source.shard.document(row))
 
 
 class Batches:
@@ -118,7 +119,7 @@ class Batches:
         self.control_dropout = control_dropout
         self.infill_share = infill_share
         self.seed = seed
-        self._controls: dict[str, Controls] = {}  # by piece: transposition changes none
+        self._controls: dict[tuple[str, str], Controls] = {}  # by piece and transposition
         self._pieces = Pieces(shards, genre_temperature, original_share)
         self.genres = self._pieces.genres
         self._bar = vocabulary.ranges["Bar"].start
@@ -168,13 +169,14 @@ class Batches:
 
     def _piece(self, random: np.random.Generator, room: int, first: bool) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Of a random piece the prompt, the ids before the row, and those from there to EOS."""
-        genre, piece, document = self._pieces.draw(random)
+        piece = self._pieces.draw(random)
+        document = piece.document
         start = self._start(document, random) if first else 0
         named = random.random() >= self.genre_dropout
         controlled = random.random() < self.control_share
         prompt = self.vocabulary.prompt(
-            genre if named else None,
-            self._shown(piece, document, start, random) if controlled else None,
+            piece.genre if named else None,
+            self._shown(piece, start, random) if controlled else None,
         )
         part = document[start:]
         if random.random() < self.infill_share:
@@ -182,11 +184,12 @@ class Batches:
             part = part if asked is None else asked
         return prompt, document[:start], np.append(part, self.vocabulary.eos)
 
-    def _shown(self, piece: str, document: np.ndarray, start: int, random: np.random.Generator) -> Controls:
-        if piece not in self._controls:
-            self._controls[piece] = controls(document)
-        bars = int((document[start:] == self._bar).sum())
-        whole = self._controls[piece]._replace(bars=control_class("bars", bars) if bars else None)
+    def _shown(self, piece: Piece, start: int, random: np.random.Generator) -> Controls:
+        name = piece.id, piece.transposition
+        if name not in self._controls:
+            self._controls[name] = controls(piece.document)
+        bars = int((piece.document[start:] == self._bar).sum())
+        whole = self._controls[name]._replace(bars=control_class("bars", bars) if bars else None)
         return hide(whole, self.control_dropout, random)
 
     def _start(self, document: np.ndarray, random: np.random.Generator) -> int:

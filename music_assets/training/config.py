@@ -72,7 +72,10 @@ class TrainingConfig(Settings):
         default=0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
     )
     control_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of pieces shown with controls: instruments, tempo, density, bars"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of pieces shown with controls: instruments, tempo, density, bars, key, time signature",
     )
     control_dropout: float = Field(
         default=0.3, ge=0, le=1, description="Share of these controls left out nevertheless, each on its own"

@@ -13,7 +13,7 @@ from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import DURATIONS, POSITIONS_PER_BEAT, RANGES, TIME_SIGNATURES, Vocabulary
 from music_assets.training.batches import Pieces
 
-_BAR, _METRE = RANGES["Bar"].start, RANGES["TimeSig"].start
+_BAR, _TIME_SIGNATURE = RANGES["Bar"].start, RANGES["TimeSig"].start
 _BAR_STEPS = np.array([numerator * 4 * STEPS_PER_QUARTER // denominator for numerator, denominator in TIME_SIGNATURES])
 # How long before a step a note can have begun that still sounds in it, rounded up: beats are quarters at most.
 _REACH = int(DURATIONS.max()) // POSITIONS_PER_BEAT * STEPS_PER_QUARTER + 1
@@ -72,7 +72,7 @@ class RollBatches:
         genres = np.empty(len(rows), dtype=np.int64)
         for index, row in enumerate(rows):
             random = np.random.default_rng((self.seed, n, row))
-            genre, _, document = self._pieces.draw(random)
+            genre, _, _, document = self._pieces.draw(random)
             # The beginning is as likely as a row of 4/4 reaches before it.
             reach, bars = self.length // (4 * STEPS_PER_QUARTER), np.count_nonzero(document == _BAR)
             roll, remaining = window(document, max(0, int(random.integers(-reach, bars))), self.length)
@@ -122,5 +122,5 @@ def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]
 def _bars(document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each bar begins, in ids and in steps, and the end; int64[bars + 1] each."""
     lines = np.append(np.flatnonzero(document == _BAR), len(document))
-    steps = _BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _METRE]
+    steps = _BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _TIME_SIGNATURE]
     return lines, np.concatenate([[0], np.cumsum(steps)])

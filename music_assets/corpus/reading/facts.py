@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
+from music_assets.foundation.keys import KEYS, estimate_key
 from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.midi.timeline import tempo_changes, time_signature_changes
 
@@ -17,26 +18,6 @@ EXACT_GRID = 960
 """Positions per quarter note of :attr:`Facts.piece_id`."""
 CONTENT_GRID = 24
 """Positions per quarter note of :attr:`Facts.content_hash`."""
-
-_MAJOR = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
-_MINOR = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"]
-KEYS = tuple([f"{tonic} major" for tonic in _MAJOR] + [f"{tonic} minor" for tonic in _MINOR])
-"""Values of :attr:`Facts.key`: the keys of the chromatic scale from C upwards."""
-# How well each pitch class, from the tonic upwards, fits a major and a minor key: the probe-tone ratings of Krumhansl
-# and Kessler, in C. Krumhansl, Cognitive Foundations of Musical Pitch (1990), chapter 2.
-_MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-
-
-def _standardised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each row with mean 0 and length 1, so that the dot product of two is their correlation."""
-    centred = rows - rows.mean(axis=-1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=-1, keepdims=True)
-
-
-_KEY_PROFILES = _standardised(
-    np.array([np.roll(profile, tonic) for profile in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)])
-)
 
 
 @dataclass(frozen=True)
@@ -205,14 +186,9 @@ def _polyphony(onset: NDArray[np.int64], duration: NDArray[np.int64]) -> float |
 
 
 def _key(pitch: NDArray[np.int64], duration: NDArray[np.int64]) -> tuple[str | None, float | None]:
-    """The best of ``KEYS`` and its lead; none where all pitch classes sound equally long or nothing sounds."""
-    sounding = np.bincount(pitch % 12, weights=duration, minlength=12).astype(np.float64)
-    if (sounding == sounding[0]).all():
-        return None, None
-    # rounded, so that a tie is one on every processor; the first of KEYS wins it
-    correlations = (_KEY_PROFILES @ _standardised(sounding)).round(9)
-    next_best, best = np.sort(correlations)[-2:]
-    return KEYS[int(correlations.argmax())], float(best - next_best)
+    """The estimated key and its lead; none where all pitch classes sound equally long or nothing sounds."""
+    found = estimate_key(np.bincount(pitch % 12, weights=duration, minlength=12).astype(np.float64))
+    return (None, None) if found is None else (KEYS[found[0]], found[1])
 
 
 def _grid(ticks: NDArray[np.int64], ticks_per_quarter: int, positions: int) -> NDArray[np.int64]:

@@ -24,8 +24,9 @@ from symusic.core import (
     TrackTickList,
 )
 
-from music_assets.corpus.reading.facts import KEYS, Facts, facts
+from music_assets.corpus.reading.facts import Facts, facts
 from music_assets.corpus.reading.scan import FILES_SCHEMA
+from music_assets.foundation.keys import KEYS
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import load_score
 from music_assets_tests.midi_files import STYLES, make_tune

@@ -1,0 +1,199 @@
+"""The one loop that writes music: rows that grow token by token, and are handed over bar by bar."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music_assets.generation.choice import Filters, choose
+from music_assets.generation.context import Context
+from music_assets.models.network import TokenNetwork
+from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.repeat_memory import RepeatMemory
+from music_assets.tokens.repeats import NO_CANDIDATE
+from music_assets.tokens.vocabulary import RANGES, Vocabulary
+
+_BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
+_PITCHES = np.isin(np.arange(Vocabulary().size), [*RANGES["Pitch"], *RANGES["PitchDrum"]])
+_REPEATED_NOTES = 32
+_SMALLEST_ROOM = 64
+
+
+class Prompt(Protocol):
+    """What precedes music: what is asked of it."""
+
+    def __call__(self, bars: int | None) -> list[int]:
+        """The ids, where so many bars follow from the first that the network sees; None if nobody knows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are drawn."""
+
+    filters: Filters = field(default_factory=Filters)
+    repetition_penalty: float = 1.0
+    """How many times less likely the pitches of the last 32 notes are made."""
+    guidance: float = 1.0
+    guidance_at_end: float | None = None
+    """Of the last bar; between the first and it the scale changes evenly."""
+
+    def scale(self, share: float) -> float:
+        """Of guidance, where this share of the bars is written."""
+        end = self.guidance if self.guidance_at_end is None else self.guidance_at_end
+        return self.guidance + (end - self.guidance) * share
+
+    @property
+    def guided(self) -> bool:
+        """Whether the network is also asked what it would write unasked."""
+        return self.guidance != 1 or self.guidance_at_end not in (None, 1)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of one candidate, complete."""
+
+    row: int
+    number: int  # from 0
+    ids: NDArray[np.int64]
+    last: bool  # whether the music ends with it
+
+
+def write(
+    network: TokenNetwork,
+    contexts: Sequence[Context],
+    prompt: Prompt,
+    unconditional: Sequence[int],
+    grammar: Grammar,
+    states: NDArray[np.int64],
+    bars: int | None,
+    decoding: Decoding,
+    randoms: Sequence[np.random.Generator],
+) -> Iterator[Bar]:
+    """Write on from each context until the grammar ends it; whoever stops iterating stops the writing.
+
+    Args:
+        unconditional: the prompt of music that nothing is asked of.
+        states: int64[automata, B] of the grammar before the first token.
+        bars: how many will be written, None if nobody knows.
+        randoms: one a row; a row depends on its context and its own one alone.
+    """
+    rows = _Rows(network, contexts, prompt, unconditional, bars, decoding.guided)
+    live, states = np.arange(len(contexts)), np.ascontiguousarray(states)
+    logits, plain = rows.begin()
+    while len(live):
+        tokens = choose(
+            logits,
+            plain,
+            np.array([decoding.scale(rows.progress(row)) for row in live]),
+            grammar,
+            states,
+            decoding.filters,
+            rows.recent[live],
+            decoding.repetition_penalty,
+            np.array([randoms[row].random() for row in live]),
+        )
+        yield from rows.append(live, tokens)
+        going = tokens != _EOS
+        live, states = live[going], np.ascontiguousarray(states[:, going])
+        if len(live):
+            logits, plain = rows.read(live)
+
+
+class _Rows:
+    """What the network and the memory of repeats know of each row; row r unasked is the decoder's row B + r."""
+
+    def __init__(
+        self,
+        network: TokenNetwork,
+        contexts: Sequence[Context],
+        prompt: Prompt,
+        unconditional: Sequence[int],
+        bars: int | None,
+        guided: bool,
+    ) -> None:
+        self._network, self._contexts = network, contexts
+        self._prompt, self._unconditional, self._bars = prompt, list(unconditional), bars
+        self._room = max(network.config.context, len(prompt(1)) + _SMALLEST_ROOM)
+        self._asked = (True, False) if guided else (True,)
+        self._decoder = network.decoder(len(self._asked) * len(contexts), self._room)
+        self._memories: list[RepeatMemory] = []
+        self._written: list[list[int]] = [[] for _ in contexts]  # of the bar that is not complete
+        self._begun = np.zeros(len(contexts), np.int64)  # bars
+        self.recent = np.full((len(contexts), _REPEATED_NOTES), -1)
+
+    def begin(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The first logits of all rows; of rows with one context the first is read, and copied."""
+        sources: dict[int, int] = {}
+        for row, context in enumerate(self._contexts):
+            source = sources.setdefault(id(context), row)
+            self._memories.append(
+                self._memories[source].copy()
+                if source < row
+                else RepeatMemory(self._network.match_lengths, context.ids)
+            )
+        read = np.array(sorted(sources.values()))
+        found = self.read(read)
+        source_of = np.array([sources[id(context)] for context in self._contexts])
+        for row in np.setdiff1d(np.arange(len(source_of)), read):
+            for half in range(len(self._asked)):
+                offset = half * len(self._contexts)
+                self._decoder.copy(offset + int(source_of[row]), offset + int(row))
+        places = np.searchsorted(read, source_of)
+        logits, plain = (logits[places] if len(logits) else logits for logits in found)
+        return logits, plain
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Let the network read the last token of some rows: logits float32[n, V], and those unasked, or of no rows.
+
+        A row without room for it, or that has not begun, begins with its prompt and a window of what is before.
+        """
+        parts = [self._part(row, asked) for asked in self._asked for row in rows.tolist()]
+        offsets = [half * len(self._contexts) for half in range(len(self._asked))]
+        logits = self._decoder.advance(
+            np.concatenate([offset + rows for offset in offsets]),
+            np.array([len(ids) for ids, _ in parts]),
+            np.concatenate([ids for ids, _ in parts]),
+            np.concatenate([candidates for _, candidates in parts]),
+        )
+        return logits[: len(rows)], logits[len(rows) :]
+
+    def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Iterator[Bar]:
+        """Write a token to each of some rows, and hand over the bars that end with it."""
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            written = self._written[row]
+            if token in (_BAR, _EOS) and written:
+                yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.uint16), token == _EOS)
+                written.clear()
+            if token == _EOS:
+                continue
+            written.append(token)
+            self._begun[row] += token == _BAR
+            self._memories[row].extend(np.array([token]))
+            if _PITCHES[token]:
+                self.recent[row] = np.append(self.recent[row, 1:], token)
+
+    def progress(self, row: int) -> float:
+        """The share of the bars that are complete, 0 where nobody knows how many there will be."""
+        return max(self._begun[row] - 1, 0) / max(self._bars - 1, 1) if self._bars else 0.0
+
+    def _part(self, row: int, asked: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the decoder is to read of a row, ids int64[n] and candidates int64[n, M]."""
+        memory = self._memories[row]
+        place = row if asked else len(self._contexts) + row
+        if self._decoder.lengths[place] and self._decoder.has_room(place):
+            return memory.ids[-1:], memory.candidates[-1:]
+        self._decoder.begin(place)
+        window = self._contexts[row].window(memory.ids, self._room - len(self._prompt(1)))
+        prompt = self._prompt(self._bars_from(row, memory.ids[window])) if asked else self._unconditional
+        unknown = np.full((len(prompt), memory.candidates.shape[1]), NO_CANDIDATE)
+        return np.append(prompt, memory.ids[window]), np.concatenate([unknown, memory.candidates[window]])
+
+    def _bars_from(self, row: int, window: NDArray[np.int64]) -> int | None:
+        """Bars from the first one in a window to the end of the music."""
+        if self._bars is None:
+            return None
+        to_come = self._bars - int(self._begun[row]) + self._contexts[row].bars_behind
+        return max(int((window == _BAR).sum()) + to_come, 1)
