@@ -76,18 +76,24 @@ def read_score(data: bytes) -> Reading:
     """
     from music_assets.foundation.midi.smf import clean  # see COMPILED
 
-    if not data:
-        raise BadMidi("empty file", "The file has no bytes.")
-    data, repairs = _unwrap(data)
-    if not data.startswith(_HEADER):
-        kind = next((name for magic, name in _FOREIGN.items() if data.startswith(magic)), "no known wrapper")
-        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {_HEADER!r}: {kind}.")
+    data, repairs = unwrapped(data)
     data, mended = clean(data)
     try:
         score = ScoreTick.from_midi(data)
     except RuntimeError as error:
         raise BadMidi("unreadable", f"The parser says: {error}.") from None
     return Reading(score, (*repairs, *mended))
+
+
+def unwrapped(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The MIDI file in some bytes, from its header on, and what had to be done. Raises BadMidi if there is none."""
+    if not data:
+        raise BadMidi("empty file", "The file has no bytes.")
+    data, repairs = _unwrap(data)
+    if not data.startswith(_HEADER):
+        kind = next((name for magic, name in _FOREIGN.items() if data.startswith(magic)), "no known wrapper")
+        raise BadMidi("not MIDI", f"The file starts with {data[:4]!r} and not with {_HEADER!r}: {kind}.")
+    return data, repairs
 
 
 def _unwrap(data: bytes) -> tuple[bytes, tuple[str, ...]]:
