@@ -74,6 +74,7 @@ class CheckpointFacts(BaseModel):
     parameters: int
     genres: list[str] = Field(description="Genres that the network was trained on")
     transpositions: list[str]
+    programs: list[int] = Field([], description="Programs in the training pieces, 128 for drums; none: not known")
     shards: list[ShardFacts]
     dataset_hash: str
     validation_hash: str = Field(description="Hash of the pieces that the bits per note were measured on")

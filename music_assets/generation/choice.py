@@ -17,8 +17,8 @@ class Filters:
     """What may be drawn of what the grammar allows. Without any, the network's own distribution is drawn from.
 
     In this order: the logits are divided by the temperature; of the likeliest tokens top-k keeps k (and those as likely
-    as the k-th), top-p the smallest set whose probabilities reach p (Holtzman et al. 2020), min-p those at least p times
-    as likely as the likeliest (Nguyen et al. 2024).
+    as the k-th), top-p the smallest set whose probabilities reach p (Holtzman et al. 2020), min-p those at least p
+    times as likely as the likeliest (Nguyen et al. 2024).
     """
 
     temperature: float = 1.0

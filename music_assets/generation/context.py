@@ -15,9 +15,15 @@ _BAR, _FILL = RANGES["Bar"].start, Vocabulary().fill
 class Context(Protocol):
     """Ids before what is written. The network sees a prompt and a window of them and of what has been written."""
 
-    ids: NDArray[np.int64]
-    bars_behind: int
-    """Bars that follow what is to be written."""
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """All ids before what is written; the memory of repeats reaches over them."""
+        ...
+
+    @property
+    def bars_behind(self) -> int:
+        """Bars that follow what is to be written."""
+        ...
 
     def window(self, ids: NDArray[np.int64], room: int) -> NDArray[np.int64]:
         """Places in ``ids``, int64[n], that the network is to see.

@@ -1,10 +1,13 @@
 """The one loop that writes music: rows that grow token by token, and are handed over bar by bar."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from music_assets.generation.choice import Filters, choose
@@ -71,7 +74,8 @@ def write(
     bars: int | None,
     decoding: Decoding,
     randoms: Sequence[np.random.Generator],
-) -> Iterator[Bar]:
+    begin: Sequence[int] | NDArray[np.int64] = (),
+) -> Generator[Bar]:
     """Write on from each context until the grammar ends it; whoever stops iterating stops the writing.
 
     Args:
@@ -79,21 +83,27 @@ def write(
         states: int64[automata, B] of the grammar before the first token.
         bars: how many will be written, None if nobody knows.
         randoms: one a row; a row depends on its context and its own one alone.
+        begin: ids that each row begins with, without a draw.
     """
     rows = _Rows(network, contexts, prompt, unconditional, bars, decoding.guided)
-    live, states = np.arange(len(contexts)), np.ascontiguousarray(states)
+    live = np.arange(len(contexts))
+    for token in begin:
+        tokens = np.full(len(live), token)
+        yield from rows.append(live, tokens)
+        states = grammar.advance(states, tokens)
+    states = np.ascontiguousarray(states)
     logits, plain = rows.begin()
     while len(live):
         tokens = choose(
             logits,
             plain,
-            np.array([decoding.scale(rows.progress(row)) for row in live]),
+            np.array([decoding.scale(rows.progress(row)) for row in live.tolist()]),
             grammar,
             states,
             decoding.filters,
             rows.recent[live],
             decoding.repetition_penalty,
-            np.array([randoms[row].random() for row in live]),
+            np.array([randoms[row].random() for row in live.tolist()]),
         )
         yield from rows.append(live, tokens)
         going = tokens != _EOS
@@ -114,29 +124,21 @@ class _Rows:
         bars: int | None,
         guided: bool,
     ) -> None:
-        self._network, self._contexts = network, contexts
+        self._contexts = contexts
         self._prompt, self._unconditional, self._bars = prompt, list(unconditional), bars
         self._room = max(network.config.context, len(prompt(1)) + _SMALLEST_ROOM)
         self._asked = (True, False) if guided else (True,)
         self._decoder = network.decoder(len(self._asked) * len(contexts), self._room)
-        self._memories: list[RepeatMemory] = []
+        self._memories = _memories(network.match_lengths, contexts)
         self._written: list[list[int]] = [[] for _ in contexts]  # of the bar that is not complete
         self._begun = np.zeros(len(contexts), np.int64)  # bars
         self.recent = np.full((len(contexts), _REPEATED_NOTES), -1)
 
     def begin(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The first logits of all rows; of rows with one context the first is read, and copied."""
-        sources: dict[int, int] = {}
-        for row, context in enumerate(self._contexts):
-            source = sources.setdefault(id(context), row)
-            self._memories.append(
-                self._memories[source].copy()
-                if source < row
-                else RepeatMemory(self._network.match_lengths, context.ids)
-            )
-        read = np.array(sorted(sources.values()))
+        sources = _sources(self._contexts)
+        read, source_of = np.unique(sources), np.array(sources)
         found = self.read(read)
-        source_of = np.array([sources[id(context)] for context in self._contexts])
         for row in np.setdiff1d(np.arange(len(source_of)), read):
             for half in range(len(self._asked)):
                 offset = half * len(self._contexts)
@@ -165,7 +167,7 @@ class _Rows:
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             written = self._written[row]
             if token in (_BAR, _EOS) and written:
-                yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.uint16), token == _EOS)
+                yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.int64), token == _EOS)
                 written.clear()
             if token == _EOS:
                 continue
@@ -197,3 +199,66 @@ class _Rows:
             return None
         to_come = self._bars - int(self._begun[row]) + self._contexts[row].bars_behind
         return max(int((window == _BAR).sum()) + to_come, 1)
+
+
+def write_in_threads(
+    network: TokenNetwork,
+    contexts: Sequence[Context],
+    prompt: Prompt,
+    unconditional: Sequence[int],
+    grammar: Grammar,
+    states: NDArray[np.int64],
+    bars: int | None,
+    decoding: Decoding,
+    randoms: Sequence[np.random.Generator],
+    begin: Sequence[int] | NDArray[np.int64] = (),
+) -> Generator[Bar]:
+    """:func:`write`, a thread a core on a CPU: what is written is the same."""
+    threads = min(torch.get_num_threads(), len(contexts)) if network.device.type == "cpu" else 1
+    parts = np.array_split(np.arange(len(contexts)), threads)
+    finished: queue.Queue[Bar | BaseException | None] = queue.Queue()
+    stopped = threading.Event()
+
+    def run(rows: NDArray[np.int64]) -> None:
+        try:
+            for bar in write(
+                network, [contexts[row] for row in rows], prompt, unconditional, grammar, states[:, rows], bars,
+                decoding, [randoms[row] for row in rows], begin,
+            ):  # fmt: skip
+                finished.put(replace(bar, row=int(rows[bar.row])))
+                if stopped.is_set():
+                    return
+            finished.put(None)
+        except BaseException as error:
+            finished.put(error)
+
+    workers = [threading.Thread(target=run, args=(rows,), daemon=True) for rows in parts]
+    for worker in workers:
+        worker.start()
+    try:
+        running = len(workers)
+        while running:
+            bar = finished.get()
+            if isinstance(bar, BaseException):
+                raise bar
+            if bar is None:
+                running -= 1
+            else:
+                yield bar
+    finally:
+        stopped.set()
+        for worker in workers:
+            worker.join()
+
+
+def _sources(contexts: Sequence[Context]) -> list[int]:
+    """For each row the first one with the same context."""
+    first: dict[int, int] = {}
+    return [first.setdefault(id(context), row) for row, context in enumerate(contexts)]
+
+
+def _memories(match_lengths: tuple[int, ...], contexts: Sequence[Context]) -> list[RepeatMemory]:
+    memories: list[RepeatMemory] = []
+    for row, source in enumerate(_sources(contexts)):
+        memories.append(memories[source].copy() if source < row else RepeatMemory(match_lengths, contexts[row].ids))
+    return memories

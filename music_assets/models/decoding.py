@@ -40,7 +40,10 @@ class TorchDecoder:
     def advance(
         self, rows: NDArray[np.int64], counts: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """See :meth:`music_assets.models.network.Decoder.advance`. Rows of one token more are decoded together, others one by one."""
+        """See :meth:`music_assets.models.network.Decoder.advance`.
+
+        Rows of one token more are decoded together, others one by one.
+        """
         logits = np.empty((len(rows), self.network.vocab_size), np.float32)
         first = np.cumsum(counts) - counts
         single = counts == 1

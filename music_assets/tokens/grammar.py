@@ -134,7 +134,7 @@ class Grammar:
     ) -> None:
         self._convert = convert
         self.tables = _tables(constraints)
-        self._constraints = constraints
+        self.constraints = constraints
         self._allowed, self._following = convert(self.tables.allowed), convert(self.tables.following)
         self._first = convert(self.tables.first)
 

@@ -165,6 +165,19 @@ def decode(ids: np.ndarray) -> ScoreTick:
     return score
 
 
+def bar_lines(score: ScoreTick, bars: int) -> np.ndarray:
+    """Where the bars of a score's document begin, and where the last of so many ends; ticks, int64[bars + 1].
+
+    There may be more bars than the document has: the last time signature goes on.
+    """
+    _, starts, signatures = _time_signature_sections(score)
+    bars_before = np.concatenate([[0], np.cumsum(np.diff(starts) // _BAR_TICKS[signatures[:-1]])])
+    bar = np.arange(bars + 1)
+    section = _section(bars_before, bar)
+    lines = starts[section] + (bar - bars_before[section]) * _BAR_TICKS[signatures[section]]
+    return np.rint(lines * (score.tpq / TICKS_PER_QUARTER)).astype(np.int64)
+
+
 def canonical(ids: np.ndarray) -> np.ndarray:
     """The document of what :func:`decode` reads in a generated sequence, uint16[n], perhaps empty."""
     return encode(decode(ids))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from music_assets.tokens.shards import ROWS_SCHEMA, Listing
-from music_assets.tokens.vocabulary import TOKEN_TYPES
+from music_assets.tokens.shards import ROWS_SCHEMA, Listing, Shard
+from music_assets.tokens.vocabulary import RANGES, TOKEN_TYPES
 
 QUANTILES = {"shortest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "longest": 1.0}
 
@@ -82,3 +82,16 @@ def _octaves(lengths: np.ndarray) -> dict[str, int]:
     octave = np.log2(np.maximum(lengths, 1)).astype(np.int64)
     counts = np.bincount(octave - octave.min())
     return {f"from {2 ** (octave.min() + index):,}": int(count) for index, count in enumerate(counts)}
+
+
+def programs_played(shards: Sequence[Shard]) -> list[int]:
+    """The programs in the training pieces of some shards, rising, 128 for drums."""
+    seen = np.zeros(RANGES["Program"].stop, dtype=bool)
+    read = set()
+    for shard in shards:
+        for row in shard.where("train").tolist():
+            if (piece := shard.piece_ids[row]) not in read:  # transposition changes none
+                read.add(piece)
+                ids = shard.document(row)
+                seen[ids[ids < len(seen)]] = True
+    return np.flatnonzero(seen[RANGES["Program"].start :]).tolist()

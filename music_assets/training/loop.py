@@ -25,6 +25,7 @@ from music_assets.foundation.publishing import restore
 from music_assets.models.network import Network
 from music_assets.models.registry import build, find_architecture, network_config
 from music_assets.tokens.shards import Shard
+from music_assets.tokens.statistics import programs_played
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.compilation import has_finite_gradients, should_compile
 from music_assets.training.config import TrainingConfig
@@ -165,6 +166,7 @@ class _Trainer:
             "parameters": self.network.parameter_count,
             "genres": self.batches.genres,
             "transpositions": sorted({fact.transposition for fact in facts}),
+            "programs": programs_played(used),
             "shards": facts,
             "dataset_hash": dataset_hash(facts),
             "validation_hash": self.validation.hash,

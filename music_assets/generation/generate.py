@@ -1,0 +1,58 @@
+"""Asking a checkpoint for music: bar by bar, or whole candidates."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music_assets.checkpoints.storage import Checkpoint
+from music_assets.generation.request import Request, make_request
+from music_assets.generation.tasks import Candidate, NewBar, make_task
+from music_assets.tokens.remi import notes
+
+
+def stream(checkpoint: Checkpoint, request: Request) -> Iterator[NewBar]:
+    """The bars of all candidates, each as soon as it is complete; whoever stops iterating stops the writing.
+
+    Raises:
+        BadRequest: the request cannot be done with this checkpoint or file; before anything is drawn.
+        UnknownGenre: the checkpoint has no such genre.
+    """
+    task = make_task(checkpoint, request)
+    for bar in task.write():
+        yield NewBar(bar.row, task.first_bar + bar.number, bar.ids, notes(bar.ids), bar.last)
+
+
+def generate(
+    checkpoint: Checkpoint,
+    request: Request | None = None,
+    progress: Callable[[int, int], None] = lambda bars, finished: None,
+    **wishes: Any,
+) -> list[Candidate]:
+    """All candidates of a request, or of the wishes that make one: ``generate(checkpoint, genre="jazz", bars=8)``.
+
+    Args:
+        progress: called with the bars that are complete, and the candidates, after each bar. What it raises stops the
+            writing, but for StopIteration: then what was written is kept.
+
+    Raises:
+        InvalidSettings: a wish that cannot be.
+        BadRequest: the request cannot be done with this checkpoint or file.
+        UnknownGenre: the checkpoint has no such genre.
+    """
+    request = make_request(**wishes) if request is None else request
+    task = make_task(checkpoint, request)
+    bars: list[list[NDArray[np.int64]]] = [[] for _ in range(request.count)]
+    ended = [False] * request.count
+    writing = task.write()
+    try:
+        for bar in writing:
+            bars[bar.row].append(bar.ids)
+            ended[bar.row] = bar.last
+            progress(sum(map(len, bars)), sum(ended))
+    except StopIteration:
+        pass
+    finally:
+        writing.close()
+    return [task.finish(index, own, ended[index]) for index, own in enumerate(bars)]
