@@ -11,19 +11,19 @@ from music_assets.defs.model import checkpoint
 from music_assets.defs.partitions import genre_by_architecture
 from music_assets.defs.resources import Data, Links, available_cores
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.generation.config import SamplingConfig
+from music_assets.generation.request import Wishes
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.vocabulary import FINGERPRINT
 
 
-class SamplesConfig(AssetConfig, SamplingConfig):
-    """What the sampling may be told in the launchpad."""
+class SamplesConfig(AssetConfig, Wishes):
+    """What may be asked of the samples in the launchpad."""
 
 
 @dg.asset(
     group_name="generation",
     kinds={"midi", "audio"},
-    code_version=f"vocabulary {FINGERPRINT}, sampler 1",
+    code_version=f"vocabulary {FINGERPRINT}, sampler 2",
     partitions_def=genre_by_architecture,
     deps=[checkpoint],
     pool="gpu",
@@ -35,8 +35,8 @@ class SamplesConfig(AssetConfig, SamplingConfig):
 def generated_samples(
     context: dg.AssetExecutionContext, config: SamplesConfig, data: Data, links: Links
 ) -> dg.MaterializeResult:
-    """Pieces of one genre sampled from the champion: `.mid`, `.ogg` and a piano-roll `.png` each, in `data/samples`
-    and in the model's MLflow run, where you can listen to them.
+    """Pieces of one genre sampled from the champion: `.mid`, `.ogg`, a piano-roll `.png` and a `.json` that says how it
+    was made, of each, in `data/samples` and in the model's MLflow run, where you can listen to them.
 
     The token ids are kept beside them and are the truth: each MIDI file encodes to its ids again. The same
     checkpoint, settings and seed give the same samples.
@@ -59,10 +59,10 @@ def generated_samples(
     batch = generate_samples(
         champion,
         genre,
-        SamplingConfig.model_validate(config.model_dump()),
+        Wishes.model_validate(config.model_dump()),
         paths.samples(architecture, genre),
         available_cores(),
-        log_progress(context, "tokens a sample"),
+        log_progress(context, "samples"),
     )
     metadata: dict[str, Any] = {
         "run": facts.run,

@@ -248,13 +248,13 @@ def _log_samples(
 ) -> None:
     """A few bars of what the network makes by now, of one genre after the other, to hear and to see in MLflow."""
     from music_assets.checkpoints.storage import Checkpoint
-    from music_assets.generation.config import SamplingConfig
+    from music_assets.generation.request import Wishes
     from music_assets.generation.samples import generate_samples
 
     settings, best = training.settings, training.folder / "best"
     facts = read_facts(best)
     genre = facts.genres[round(progress.fraction * settings.validations) % len(facts.genres)]
-    wanted = SamplingConfig(count=settings.samples, max_bars=4, max_tokens=256, seed=settings.seed)
+    wanted = Wishes(count=settings.samples, max_bars=4, seed=settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         made = generate_samples(
             Checkpoint(best, network, training.vocabulary, facts), genre, wanted, Path(folder) / "made", 1

@@ -1,6 +1,6 @@
 """Keys and scales: their names, their pitch classes, and the key that notes are most likely in."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Key(NamedTuple):
         return frozenset((self.tonic + step) % 12 for step in SCALES[self.scale])
 
     @property
-    def index(self) -> int | None:
+    def number(self) -> int | None:
         """Its place in ``KEYS``; None of a scale that is neither major nor minor."""
         if self.scale in _MINOR_SCALES:
             return 12 + self.tonic
@@ -67,8 +67,8 @@ def parse_key(text: str) -> Key:
     return Key((_NATURALS[natural] + _ACCIDENTALS[accidental]) % 12, scale)
 
 
-def estimate_key(sounding: NDArray[np.float64]) -> tuple[int, float] | None:
-    """The index in ``KEYS`` of the key that fits best, and its lead, of how long each pitch class sounds, float64[12].
+def estimate_key(sounding: NDArray[Any]) -> tuple[int, float] | None:
+    """The index in ``KEYS`` of the key that fits best, and its lead, of how long each pitch class sounds, float[12].
 
     It is the one whose Krumhansl-Kessler profile correlates best with them; its lead is its correlation less that of
     the next best one, 0 to 2. None where all pitch classes sound equally long or nothing sounds.
@@ -81,7 +81,7 @@ def estimate_key(sounding: NDArray[np.float64]) -> tuple[int, float] | None:
     return int(correlations.argmax()), float(best - next_best)
 
 
-def _standardised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _standardised(rows: NDArray[Any]) -> NDArray[np.float64]:
     """Each row with mean 0 and length 1, so that the dot product of two is their correlation."""
     centred = rows - rows.mean(axis=-1, keepdims=True)
     return centred / np.linalg.norm(centred, axis=-1, keepdims=True)

@@ -1,7 +1,6 @@
 """What can be asked of a network: one class for Python, the launchpad and the command line."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,8 +14,8 @@ from music_assets.tokens.vocabulary import TEMPOS, TIME_SIGNATURES
 _SIGNATURES = ", ".join(f"{numerator}/{denominator}" for numerator, denominator in TIME_SIGNATURES)
 
 
-class Wishes(Settings, extra="forbid"):
-    """What is asked of every candidate, but for the genre. What is left out is up to the network."""
+class Wishes(Settings):
+    """What is asked of music, whatever its genre. What is left out is up to the network."""
 
     instruments: list[str] = Field(
         default=[],
@@ -38,13 +37,6 @@ class Wishes(Settings, extra="forbid"):
         default=None, description="All notes but drums are of its scale: C minor, Eb, F# dorian, A minor pentatonic"
     )
     notes: list[int] = Field(default=[], description="MIDI pitches of quarter notes to begin with")
-    continue_file: str | None = Field(default=None, description="MIDI file to go on from")
-    fill_file: str | None = Field(default=None, description="MIDI file in which bars are written anew")
-    from_bar: int | None = Field(
-        default=None, ge=1, description="First bar to write, counted from 1; a file is continued behind its last bar"
-    )
-    to_bar: int | None = Field(default=None, ge=1, description="Last bar to fill")
-    instrument: str | None = Field(default=None, description="The one instrument to fill; else all are written anew")
     count: int = Field(default=24, ge=1, le=4096, description="Number of candidates")
     temperature: float = Field(default=1.0, gt=0, le=5, description="Below 1 safer, above 1 wilder")
     top_k: int = Field(default=0, ge=0, description="Keep only the k likeliest tokens; 0 keeps all")
@@ -78,13 +70,6 @@ class Wishes(Settings, extra="forbid"):
             find_programs(name)
         return names
 
-    @field_validator("instrument")
-    @classmethod
-    def _instrument(cls, name: str | None) -> str | None:
-        if name is not None:
-            find_programs(name)
-        return name
-
     @field_validator("key")
     @classmethod
     def _key(cls, name: str | None) -> str | None:
@@ -109,28 +94,8 @@ class Wishes(Settings, extra="forbid"):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse wishes that exclude each other, and those that mean nothing beside the others."""
-        filling, continuing = self.fill_file is not None, self.continue_file is not None
-        if filling and continuing:
-            raise ValueError("Either a file is continued or it is filled: leave out continue_file or fill_file.")
         if self.length is not None and self.bars is not None:
             raise ValueError("Bars and length exclude each other: ask for a number of bars or of notes.")
-        if self.notes and (filling or continuing):
-            raise ValueError("Notes to begin with and a file exclude each other: leave one of them out.")
-        if filling:
-            for name in ("tempo", "time_signature", "bars", "length"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"What is filled keeps the file's {name.replace('_', ' ')}: leave out {name}.")
-            if self.from_bar is None:
-                raise ValueError("Say which bars to fill: from_bar, and to_bar if they are several.")
-            if self.to_bar is not None and self.to_bar < self.from_bar:
-                raise ValueError(f"Bars {self.from_bar} to {self.to_bar} are none: to_bar comes before from_bar.")
-            if self.instrument is not None and self.instruments:
-                raise ValueError("Fill one instrument, or all with instruments of your choice: leave one of them out.")
-        else:
-            for name in ("to_bar", "instrument") if continuing else ("from_bar", "to_bar", "instrument"):
-                if getattr(self, name) is not None:
-                    files = "fill_file" if continuing else "fill_file or continue_file"
-                    raise ValueError(f"{name} is of no use without a file: give {files}, or leave it out.")
         programs = frozenset[int]().union(*self.instrument_sets)
         if self.pitch_classes is not None and programs == {DRUMS}:
             raise ValueError("Drums have no key: leave out key, or add an instrument.")
@@ -177,21 +142,57 @@ class Request(Wishes):
 
     genre: str | None = Field(default=None, description="A genre of the checkpoint; none: any music")
     count: int = Field(default=4, ge=1, le=4096, description="Number of candidates")
+    continue_file: str | None = Field(default=None, description="MIDI file to go on from")
+    fill_file: str | None = Field(default=None, description="MIDI file in which bars are written anew")
+    from_bar: int | None = Field(
+        default=None, ge=1, description="First bar to write, counted from 1; a file is continued behind its last bar"
+    )
+    to_bar: int | None = Field(default=None, ge=1, description="Last bar to fill")
+    instrument: str | None = Field(default=None, description="The one instrument to fill; else all are written anew")
+
+    @field_validator("instrument")
+    @classmethod
+    def _instrument(cls, name: str | None) -> str | None:
+        if name is not None:
+            find_programs(name)
+        return name
+
+    @model_validator(mode="after")
+    def _files_agree(self) -> Self:
+        """Refuse what a file cannot have, and what means nothing without one."""
+        filling, continuing = self.fill_file is not None, self.continue_file is not None
+        if filling and continuing:
+            raise ValueError("Either a file is continued or it is filled: leave out continue_file or fill_file.")
+        if self.notes and (filling or continuing):
+            raise ValueError("Notes to begin with and a file exclude each other: leave one of them out.")
+        if not filling:
+            for name in ("to_bar", "instrument") if continuing else ("from_bar", "to_bar", "instrument"):
+                if getattr(self, name) is not None:
+                    files = "fill_file" if continuing else "fill_file or continue_file"
+                    raise ValueError(f"{name} is of no use without a file: give {files}, or leave it out.")
+            return self
+        for name in ("tempo", "time_signature", "bars", "length"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"What is filled keeps the file's {name.replace('_', ' ')}: leave out {name}.")
+        if self.from_bar is None:
+            raise ValueError("Say which bars to fill: from_bar, and to_bar if they are several.")
+        if self.to_bar is not None and self.to_bar < self.from_bar:
+            raise ValueError(f"Bars {self.from_bar} to {self.to_bar} are none: to_bar comes before from_bar.")
+        if self.instrument is not None and self.instruments:
+            raise ValueError("Fill one instrument, or all with instruments of your choice: leave one of them out.")
+        return self
 
     @property
     def command(self) -> str:
         """The command line that makes the same again."""
-        return " ".join(["music-assets generate", *self._options()])
-
-    def _options(self) -> Sequence[str]:
-        options = []
+        options = ["music-assets generate"]
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if value == field.default:
                 continue
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             options += [f"--{OPTION_NAMES.get(name, name.replace('_', '-'))}", shlex.quote(text)]
-        return options
+        return " ".join(options)
 
 
 OPTION_NAMES = {"continue_file": "continue", "fill_file": "fill"}

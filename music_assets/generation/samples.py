@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.foundation.midi.writing import write_midi
 from music_assets.foundation.publishing import publish, restore
-from music_assets.generation.config import SamplingConfig
-from music_assets.generation.sampling import sample
+from music_assets.generation.generate import generate
+from music_assets.generation.request import Request, Wishes
+from music_assets.generation.tasks import Candidate
 from music_assets.paths import file_name
 from music_assets.rendering.audio import render_many
-from music_assets.rendering.pictures import draw_pianoroll
-from music_assets.tokens.remi import canonical, decode, notes
+from music_assets.rendering.pictures import pianoroll_png
 from music_assets.tokens.vocabulary import check_fingerprint
 
 _TABLE = "samples.arrow"
@@ -35,8 +34,8 @@ class SampleBatch:
     genre: str
     architecture: str
     run: str
-    settings: SamplingConfig
-    names: list[str]  # files are <name>.mid, <name>.ogg, <name>.png
+    settings: Wishes
+    names: list[str]  # files are <name>.mid, <name>.ogg, <name>.png, <name>.json
     ended: list[str]
     ids: list[NDArray[np.uint16]]
     notes: list[int]
@@ -50,42 +49,42 @@ class SampleBatch:
 def generate_samples(
     checkpoint: Checkpoint,
     genre: str,
-    settings: SamplingConfig,
+    wishes: Wishes,
     folder: Path,
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SampleBatch:
-    """Sample a genre and replace ``folder`` by the result: a table of ids, and .mid, .ogg and .png of each.
+    """Sample a genre and replace ``folder`` by the result: a table of ids, and .mid, .ogg, .png and .json of each.
+
+    Args:
+        progress: called with the samples that are complete and all, now and then.
 
     Raises:
         UnknownGenre: the checkpoint was trained before this genre had shards.
-        CheckpointError: it is one over piano rolls.
+        BadRequest: the checkpoint cannot be asked for such music.
     """
-    drawn = sample(checkpoint.token_network, checkpoint.vocabulary, genre, settings, progress)
-    ids = [canonical(one.ids) for one in drawn]
-    names = [f"{file_name(genre)}-{index:03d}" for index in range(len(ids))]
-    counts = [len(notes(one).pitch) for one in ids]
+    request = Request(genre=genre, **wishes.model_dump())
+    candidates = generate(checkpoint, request, lambda bars, ended: progress(ended, request.count))
+    names = [f"{file_name(genre)}-{one.index:03d}" for one in candidates]
     with publish(folder) as fresh:
         fresh.mkdir()
-        for name, one in zip(names, ids, strict=True):
-            score = decode(one)
-            write_midi(score, fresh / f"{name}.mid")
-            draw_pianoroll(score, fresh / f"{name}.png", f"{name} ({checkpoint.facts.architecture})")
-        audible = [name for name, count in zip(names, counts, strict=True) if count]
+        for name, one in zip(names, candidates, strict=True):
+            write_candidate(one, request, checkpoint, fresh / name)
+        audible = [name for name, one in zip(names, candidates, strict=True) if one.note_count]
         render_many([(fresh / f"{name}.mid", fresh / f"{name}.ogg") for name in audible], workers)
         batch = pa.record_batch(
             {
                 "name": pa.array(names, pa.large_string()),
-                "ended": pa.array([one.ended for one in drawn], pa.large_string()),
-                "notes": pa.array(counts, pa.int32()),
-                "ids": pa.array(ids, pa.large_list(pa.uint16())),
+                "ended": pa.array([one.ended for one in candidates], pa.large_string()),
+                "notes": pa.array([one.note_count for one in candidates], pa.int32()),
+                "ids": pa.array([one.ids for one in candidates], pa.large_list(pa.uint16())),
             },
             metadata={
                 "fingerprint": checkpoint.vocabulary.fingerprint,
                 "genre": genre,
                 "architecture": checkpoint.facts.architecture,
                 "run": checkpoint.facts.run,
-                "settings": settings.model_dump_json(),
+                "settings": wishes.model_dump_json(),
             },
         )
         with (
@@ -94,6 +93,29 @@ def generate_samples(
         ):
             writer.write_batch(batch)
     return read_samples(folder)
+
+
+def write_candidate(candidate: Candidate, request: Request, checkpoint: Checkpoint, path: Path) -> None:
+    """Write a candidate as ``path`` with the suffixes .mid, .png and .json; the last says how it was made."""
+    facts = checkpoint.facts
+    made = {
+        "command": request.command,
+        "candidate": candidate.index,
+        "request": request.model_dump(),
+        "architecture": facts.architecture,
+        "run": facts.run,
+        "vocabulary": facts.vocabulary,
+        "ended": candidate.ended,
+        "notes": candidate.note_count,
+        "ids": candidate.ids.tolist(),
+    }
+    for suffix, data in (
+        (".mid", candidate.midi),
+        (".png", pianoroll_png(candidate.score, f"{path.name} ({facts.architecture})")),
+        (".json", json.dumps(made).encode()),
+    ):
+        with publish(path.with_name(path.name + suffix)) as fresh:
+            fresh.write_bytes(data)
 
 
 def read_samples(folder: Path) -> SampleBatch:
@@ -116,7 +138,7 @@ def read_samples(folder: Path) -> SampleBatch:
         genre=metadata["genre"],
         architecture=metadata["architecture"],
         run=metadata["run"],
-        settings=SamplingConfig.model_validate(json.loads(metadata["settings"])),
+        settings=Wishes.model_validate(json.loads(metadata["settings"])),
         names=batch.column("name").to_pylist(),
         ended=batch.column("ended").to_pylist(),
         ids=np.split(ids.values.to_numpy(), ids.offsets.to_numpy()[1:-1]),

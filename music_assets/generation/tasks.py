@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ _COMMON_TIME, _USUAL_TEMPO, _VELOCITY = (4, 4), 120.0, 80
 _NO_IDS = np.empty(0, np.int64)
 
 
+Ending = Literal["network", "length", "limit", "stopped"]
+"""Music ends where the network ends it, at the length that was asked for, at the most bars, or stopped by a person."""
+
+
 class BadRequest(MusicAssetsError):
     """What is asked for cannot be had of this checkpoint or this file."""
 
@@ -61,8 +66,7 @@ class Candidate:
     ids: NDArray[np.uint16]
     """All that was written; of music from nothing its canonical document, which its MIDI file encodes to again."""
     midi: bytes
-    ended: str
-    """By the network's end mark (``end``), by the number of bars or notes (``length``), or stopped by whoever asked."""
+    ended: Ending
 
     @property
     def note_count(self) -> int:
@@ -139,10 +143,13 @@ class Task(ABC):
                 raise BadRequest(f"The network has never heard {name}: choose among {known}.")
         self.heard = heard
 
-    def _ended(self, ended: bool) -> str:
+    def _ending(self, bars: int, ended: bool) -> Ending:
+        asked = self.request
         if not ended:
             return "stopped"
-        return "length" if self.request.bars or self.request.length else "end"
+        if asked.bars or asked.length:
+            return "length"
+        return "limit" if bars == asked.max_bars else "network"
 
 
 class Composition(Task):
@@ -167,7 +174,7 @@ class Composition(Task):
         score = decode(ids)
         if self.request.tempo is not None and len(score.tempos):
             score.tempos[0] = TempoTick(0, self.request.tempo)  # which encodes to the same id
-        return Candidate(index, ids, midi_bytes(score), self._ended(ended))
+        return Candidate(index, ids, midi_bytes(score), self._ending(len(bars), ended))
 
     def _known(self, constraints: Constraints) -> Constraints:
         """With no instruments but those that the network has heard."""
@@ -263,7 +270,7 @@ class Continuation(_OfFile):
             editor.set_time_signature(at, numerator, denominator)
         if self.request.tempo is not None:
             editor.set_tempo(at, self.request.tempo)
-        return Candidate(index, ids.astype(np.uint16), editor.to_bytes(), self._ended(ended))
+        return Candidate(index, ids.astype(np.uint16), editor.to_bytes(), self._ending(len(bars), ended))
 
 
 class Filling(_OfFile):
@@ -313,9 +320,9 @@ class Filling(_OfFile):
         editor = MidiEditor(self.data)
         editor.remove(int(ticks[0]), int(ticks[-1]), self.program)
         editor.add(self._new_notes(ids, ticks, int(ticks[-1])) if len(bars) else [])
-        return Candidate(index, ids.astype(np.uint16), editor.to_bytes(), self._ended(ended))
+        return Candidate(index, ids.astype(np.uint16), editor.to_bytes(), self._ending(len(bars), ended))
 
-    def _ended(self, ended: bool) -> str:
+    def _ending(self, bars: int, ended: bool) -> Ending:
         return "length" if ended else "stopped"
 
     def _parts(self) -> list[tuple[int, int]]:
@@ -380,7 +387,7 @@ def _controls(request: Request) -> Controls:
         instruments=tuple(sorted({min(family) for family in families})) if clear else (),
         tempo=None if request.tempo is None else control_class("tempo", request.tempo),
         density=None if request.density is None else control_class("density", request.density),
-        key=None if request.key is None else request.parsed_key.index,
+        key=None if request.key is None else request.parsed_key.number,
         time_signature=request.time_signature_index,
     )
 

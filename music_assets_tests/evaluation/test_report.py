@@ -21,7 +21,7 @@ from music_assets.evaluation.report.training import TrainingCurves
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.results import StoredResult
 from music_assets.evaluation.settings import EvaluationSettings
-from music_assets.generation.config import SamplingConfig
+from music_assets.generation.request import Wishes
 from music_assets.generation.samples import SampleBatch
 from music_assets_tests.evaluation.note_arrays import notes, piece
 
@@ -99,9 +99,9 @@ def batch(folder: Path, *names: str) -> SampleBatch:
         genre="reel",
         architecture="gpt",
         run="gpt/1",
-        settings=SamplingConfig(temperature=0.8),
+        settings=Wishes(temperature=0.8),
         names=[*names],
-        ended=["eos"] * len(names),
+        ended=["network"] * len(names),
         ids=[np.zeros(0, np.uint16)] * len(names),
         notes=[7] * len(names),
     )

@@ -10,7 +10,12 @@ from music_assets.evaluation.settings import ReportSettings
 from music_assets.evaluation.subject import Subject
 from music_assets.generation.samples import SampleBatch
 
-_ENDINGS = {"eos": "the model", "bars": "the limit of bars", "tokens": "the limit of tokens"}
+_ENDINGS = {
+    "network": "the model",
+    "length": "the length asked for",
+    "limit": "the limit of bars",
+    "stopped": "whoever asked",
+}
 
 
 @dataclass(frozen=True)

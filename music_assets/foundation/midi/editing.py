@@ -102,8 +102,8 @@ class MidiEditor:
     def add(self, notes: Iterable[Note]) -> None:
         """Put notes in: into the track and channel that plays their program, or into a new one.
 
-        A note that would begin while one of the file sounds on the same key of its channel goes to another channel; one
-        that would end behind the beginning of such a note ends there.
+        A note ends where the next one on the same key of its channel begins. One that would begin while one of the file
+        sounds there goes to another channel, and is left out if none is free.
         """
         self._drop_removed()
         by_program: dict[int, list[Note]] = defaultdict(list)
@@ -217,22 +217,26 @@ class MidiEditor:
         return len(self._tracks) - 1, (track.port, channel)
 
     def _place(self, notes: Sequence[Note], track: int, channel: tuple[int, int]) -> list[Note]:
-        """Put notes into a channel; the result are those that begin where their key sounds already."""
+        """Put notes into a channel, and give back those that begin where a note of the file sounds on their key."""
         sounding: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for note in self._notes:
             if note.channel == channel:
                 sounding[note.pitch].append((note.onset, note.end))
-        left, events = [], []
-        last: dict[int, int] = {}  # end of the last note on each key
+        left, placed = [], []
+        latest: dict[int, int] = {}  # of each key the last one that is placed
         for note in sorted(notes):
             others = sounding[note.pitch]
-            if any(onset <= note.onset < end for onset, end in others) or note.onset < last.get(note.pitch, 0):
+            if any(onset <= note.onset < end for onset, end in others):
                 left.append(note)
                 continue
-            end = min([note.end, *(onset for onset, _ in others if onset > note.onset)])
-            last[note.pitch] = end
+            if (before := latest.get(note.pitch)) is not None:
+                placed[before] = placed[before]._replace(end=min(placed[before].end, note.onset))
+            latest[note.pitch] = len(placed)
+            placed.append(note._replace(end=min([note.end, *(onset for onset, _ in others if onset > note.onset)])))
+        events = []
+        for note in placed:
             events.append(_Event(note.onset, bytes([_NOTE_ON | channel[1], note.pitch, note.velocity])))
-            events.append(_Event(end, bytes([_NOTE_OFF | channel[1], note.pitch, 64])))
+            events.append(_Event(note.end, bytes([_NOTE_OFF | channel[1], note.pitch, 64])))
         host = self._tracks[track]
         if events:
             host.events = _merged(host.events, sorted(events, key=lambda event: event.tick))
