@@ -63,7 +63,7 @@ def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
 
 BUG = """
 import sys
-from music_assets import cli
+from music_assets.cli import commands as cli
 from music_assets.defs import corpus
 
 def planted(*arguments, **options):

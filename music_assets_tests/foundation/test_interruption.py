@@ -35,7 +35,7 @@ with interruptible(lambda: print("cleaned up", flush=True)):
 """
 SAVED = r"music-assets: .* is saved at ([\d,]+) tokens, \d+% of its budget: started again"
 TOGETHER = """
-from music_assets.cli import _interruptible, app, main
+from music_assets.cli.commands import _interruptible, app, main
 from music_assets.pipeline import AssetRunner, bring_shards_up_to_date
 import dagster as dg
 

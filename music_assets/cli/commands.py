@@ -1,5 +1,6 @@
-"""The command line: ``music-assets ...``."""
+"""The commands, but for those that ask for music."""
 
+import errno
 import math
 import os
 import signal
@@ -12,8 +13,10 @@ from typing import Annotated
 
 import typer
 
+from music_assets.cli import generation
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import Interrupted, interruptible
+from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths, named_folder
 
 corpus = typer.Typer(help="Look at the corpus index; without a command, a summary of it.", invoke_without_command=True)
@@ -25,6 +28,15 @@ app = typer.Typer(
 )
 
 app.add_typer(corpus, name="corpus")
+app.command()(generation.generate)
+app.command()(generation.choices)
+
+
+_REFUSED = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space, or name a folder on another disk."),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Allow writing there, or name another folder."),
+}
+"""What the system refuses, and the way out."""
 
 
 def _finite(value: float | None) -> float | None:
@@ -33,7 +45,7 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
-Architecture = Annotated[str, typer.Option(help="Network to train: gpt, lstm or gru.")]
+Architecture = Annotated[str, typer.Option(help=f"Network to train: {', '.join(ARCHITECTURES)}.")]
 Preset = Annotated[
     str | None,
     typer.Option(help="Network's size: tiny (a laptop's CPU), small, base (one big GPU); as the last time, or tiny."),
@@ -288,4 +300,9 @@ def main() -> None:
         os._exit(error.code)  # all is saved, and what libraries do at exit takes seconds
     except MusicAssetsError as error:
         typer.echo(f"music-assets: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        typer.echo(f"music-assets: {error.filename or 'A file'}: {error.strerror}. {_REFUSED[error.errno]}", err=True)
         sys.exit(1)
