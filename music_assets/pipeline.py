@@ -35,11 +35,10 @@ def run_pipeline(
     Raises:
         KeyboardInterrupt: a step was interrupted; the message is for people.
         MusicAssetsError: a step failed by what a user can mend, in the step's own words, or there is no such
-            architecture or preset, or no samples of it.
+            architecture or preset.
     """
     chosen = find_architecture(architecture)
     chosen.preset(preset or "tiny")  # refuses what it does not know before any work is done
-    chosen.require_sampling()
     given = {name: value for name, value in (("preset", preset), ("minutes", minutes)) if value is not None}
     paths = DataPaths.from_environment()
     with dg.DagsterInstance.get() as instance:

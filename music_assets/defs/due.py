@@ -13,7 +13,6 @@ from music_assets.checkpoints.runs import CheckpointError, CheckpointFacts, newe
 from music_assets.corpus.index.queries import index_summary
 from music_assets.defs.partitions import GENRES
 from music_assets.defs.resources import Materialization, latest
-from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
 from music_assets.tokens.build import pieces_to_encode, stored_shard, transposed
 from music_assets.tokens.shards import Shard, stored_hash
@@ -165,7 +164,7 @@ def samples_due(
     A genre that the champion has not seen waits for the next training.
     """
     trained = latest(instance, dg.AssetKey("checkpoint"), architecture)
-    if trained is None or not find_architecture(architecture).can_be_sampled:
+    if trained is None:
         return []
     champion, due, made = trained.text("champion"), [], _samples(instance, architecture, trained)
     newest = max((one for one in made.values() if one), key=lambda one: one.storage_id, default=None)

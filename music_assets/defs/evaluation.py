@@ -11,7 +11,7 @@ from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.metadata import table
 from music_assets.defs.model import checkpoint
-from music_assets.defs.partitions import GENRES, architectures, sampled_architectures
+from music_assets.defs.partitions import GENRES, architectures
 from music_assets.defs.resources import Data, Links, latest
 from music_assets.defs.tokens import token_shards
 from music_assets.evaluation.results import NotMeasurable, save_result, save_why_not
@@ -40,7 +40,7 @@ class ReportConfig(AssetConfig, ReportSettings):
     kinds={"torch", "json"},
     code_version="1",
     partitions_def=architectures,
-    deps=[dg.AssetDep(checkpoint, partition_mapping=sampled_architectures), _shards],
+    deps=[checkpoint, _shards],
     automation_condition=after_the_model,
     pool="gpu",
 )

@@ -12,7 +12,6 @@ from music_assets.defs.partitions import genre_by_architecture
 from music_assets.defs.resources import Data, Links, available_cores
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.generation.request import Wishes
-from music_assets.models.registry import find_architecture
 from music_assets.tokens.vocabulary import FINGERPRINT
 
 
@@ -47,7 +46,6 @@ def generated_samples(
     from music_assets.training.tracking import Tracking
 
     architecture, genre = context.partition_key.split("|")
-    find_architecture(architecture).require_sampling()
     paths = data.paths
     champion = load_checkpoint(require_champion(paths.checkpoints(architecture)), choose_device())
     facts = champion.facts

@@ -30,7 +30,6 @@ from music_assets.defs.partitions import GENRES, architectures
 from music_assets.defs.resources import Data, Links
 from music_assets.defs.tokens import token_shards
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.registry import ARCHITECTURES
 from music_assets.paths import DataPaths
 from music_assets.tokens.shards import Shard, read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
@@ -91,7 +90,7 @@ def checkpoint(
     same settings and shards is asked for. The result becomes the
     architecture's `champion`, which samples and reports use, only if it is better than the one before on the same
     validation pieces. A `pianoroll` learns from the same pieces as rolls, whose steps are counted as tokens; its bits
-    per note are those of the roll, and there are no samples and reports of it.
+    per note are those of the roll.
     """
     from music_assets.training.champion import challenge
     from music_assets.training.precision import choose_device
@@ -167,7 +166,7 @@ def _train(
             context.log.info(progress.line())
 
     def on_validation(progress: "TrainingProgress", network: "Network") -> None:
-        if settings.samples and ARCHITECTURES[training.architecture].can_be_sampled:
+        if settings.samples:
             _log_samples(tracked, progress, network, training)
 
     if settings.processes > 1:

@@ -11,10 +11,6 @@ GENRES = "genre"
 genres = dg.DynamicPartitionsDefinition(name=GENRES)
 transpositions = dg.StaticPartitionsDefinition(list(TRANSPOSITIONS))
 architectures = dg.StaticPartitionsDefinition(list(ARCHITECTURES))
-# Of what else there is by architecture: no report follows a network that makes no samples.
-sampled_architectures = dg.StaticPartitionMapping(
-    {name: name for name, one in ARCHITECTURES.items() if one.can_be_sampled}
-)
 
 genre_by_transposition = dg.MultiPartitionsDefinition({"genre": genres, "transposition": transpositions})
 genre_by_architecture = dg.MultiPartitionsDefinition({"architecture": architectures, "genre": genres})

@@ -8,7 +8,6 @@ from music_assets.checkpoints.runs import CheckpointFacts, read_facts, require_c
 from music_assets.evaluation.pieces import Piece, real_pieces, sampled_pieces
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.generation.samples import SampleBatch, read_samples
-from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
 from music_assets.tokens.shards import Shard, read_shard
 
@@ -62,9 +61,7 @@ def champion_of(paths: DataPaths, architecture: str) -> Subject:
     """The champion of an architecture.
 
     Raises:
-        NotSampled: there is nothing to judge of an architecture that makes no samples.
         CheckpointError: there is none.
     """
-    find_architecture(architecture).require_sampling()
     checkpoint = require_champion(paths.checkpoints(architecture))
     return Subject(paths, checkpoint, read_facts(checkpoint))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from music_assets.generation.choice import Filters, choose
 from music_assets.generation.context import Context
+from music_assets.generation.task import Bar
 from music_assets.models.network import TokenNetwork
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.repeat_memory import RepeatMemory
@@ -52,16 +53,6 @@ class Decoding:
     def guided(self) -> bool:
         """Whether the network is also asked what it would write unasked."""
         return self.guidance != 1 or self.guidance_at_end not in (None, 1)
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of one candidate, complete."""
-
-    row: int
-    number: int  # from 0
-    ids: NDArray[np.int64]
-    last: bool  # whether the music ends with it
 
 
 def write(

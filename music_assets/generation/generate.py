@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.generation.request import Request, make_request
-from music_assets.generation.tasks import Candidate, NewBar, make_task
+from music_assets.generation.roll_tasks import RollTask
+from music_assets.generation.task import Candidate, NewBar, Task
+from music_assets.generation.token_tasks import Composition, Continuation, Filling
+from music_assets.models.roll_rnn import RollRNN
 from music_assets.tokens.remi import notes
 
 
@@ -56,3 +59,17 @@ def generate(
     finally:
         writing.close()
     return [task.finish(index, own, ended[index]) for index, own in enumerate(bars)]
+
+
+def make_task(checkpoint: Checkpoint, request: Request) -> Task:
+    """The task of a request.
+
+    Raises:
+        BadRequest: it cannot be done with this checkpoint or file.
+        UnknownGenre: the checkpoint has no such genre.
+    """
+    if isinstance(checkpoint.network, RollRNN):
+        return RollTask(checkpoint, request)
+    if request.fill_file is not None:
+        return Filling(checkpoint, request)
+    return Continuation(checkpoint, request) if request.continue_file else Composition(checkpoint, request)

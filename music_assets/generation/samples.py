@@ -14,7 +14,7 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish, restore
 from music_assets.generation.generate import generate
 from music_assets.generation.request import Request, Wishes
-from music_assets.generation.tasks import Candidate
+from music_assets.generation.task import Candidate
 from music_assets.paths import file_name
 from music_assets.rendering.audio import render_many
 from music_assets.rendering.pictures import pianoroll_png

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.settings import InvalidSettings, invalid_settings
 
 if TYPE_CHECKING:
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 
 UNITS = {"tokens": "tokens", "rolls": "roll steps"}
 """What is counted of each representation, in the plural: a network reads one of them at a time."""
-
-
-class NotSampled(MusicAssetsError):
-    """Samples, or a report on them, were asked of an architecture that makes none."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class Architecture:
     presets: Mapping[str, Mapping[str, Any]]  # fields of its configuration: tiny for a CPU, small and base for a GPU
     optimizer: Literal["adamw", "muon"]  # by default
     worth_compiling: bool
-    can_be_sampled: bool
 
     @property
     def unit(self) -> str:
@@ -56,19 +50,6 @@ class Architecture:
         """The network's class; imports torch."""
         module, name = self.network.split(":")
         return getattr(import_module(module), name)
-
-    def require_sampling(self) -> None:
-        """Refuse an architecture that cannot be sampled.
-
-        Raises:
-            NotSampled: it cannot.
-        """
-        if not self.can_be_sampled:
-            choices = ", ".join(one.name for one in ARCHITECTURES.values() if one.can_be_sampled)
-            raise NotSampled(
-                f"A {self.name} has no samples and no report: choose one of {choices}, or compare it by "
-                f"music-assets compare --architectures {self.name}."
-            )
 
 
 _RECURRENT = {
@@ -94,7 +75,6 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 },
                 optimizer="adamw",
                 worth_compiling=True,
-                can_be_sampled=True,
             ),
             *(
                 Architecture(
@@ -104,7 +84,6 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                     presets=_RECURRENT,
                     optimizer="muon",
                     worth_compiling=False,
-                    can_be_sampled=True,
                 )
                 for cells in ("lstm", "gru")
             ),
@@ -119,7 +98,6 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 },
                 optimizer="muon",
                 worth_compiling=False,
-                can_be_sampled=False,
             ),
         )
     }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from music_assets.models.network import Network, NetworkConfig, State, run_cells
 from music_assets.tokens.rolls import KEYS
-from music_assets.tokens.vocabulary import GENRE_SLOTS
+from music_assets.tokens.vocabulary import GENRE_SLOTS, RANGES, Vocabulary
 
 PLANES = 2 * KEYS
 """Cells of a step: for every key whether it is struck, then whether it is held."""
@@ -74,6 +74,11 @@ class RollRNN(Network[RollRNNConfig]):
         if genres is None:
             genres = torch.full((len(planes),), NO_GENRE, device=self.device)
         return planes.to(self.embedding.weight.dtype) + self.embedding(genres)[:, None]  # [B, T, 176]
+
+
+def genre_number(vocabulary: Vocabulary, genre: str | None) -> int:
+    """The number of a genre. Raises UnknownGenre."""
+    return NO_GENRE if genre is None else vocabulary.genre_id(genre) - RANGES["Genre"].start + 1
 
 
 def nats(logits: Tensor, targets: Tensor, positive_weight: float = 1.0) -> Tensor:

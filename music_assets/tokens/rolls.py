@@ -9,7 +9,7 @@ what that costs a piece.
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from symusic.core import NoteTickList, ScoreTick, TempoTick, TrackTick
+from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from music_assets.tokens.remi import TICKS_PER_QUARTER, NoteArray, TooLong
 from music_assets.tokens.vocabulary import DRUMS
@@ -36,15 +36,16 @@ def encode(source: ScoreTick | NoteArray) -> np.ndarray:
     return _roll(_notes(source))
 
 
-def decode(roll: np.ndarray, tempo: float = 120.0) -> ScoreTick:
+def decode(roll: np.ndarray, tempo: float = 120.0, time_signature: tuple[int, int] = (4, 4)) -> ScoreTick:
     """The score of any roll [steps, 88]: one piano track at ``tempo`` quarter notes a minute, velocity 80.
 
     An onset sounds until the next cell of its key that is not held; a held cell that follows no sound is silent.
     Silence at the end is lost. ``encode`` gives back the roll of a roll's score.
     """
-    steps, key, lengths = _struck(roll)
+    steps, key, lengths = struck(roll)
     score = ScoreTick(TICKS_PER_QUARTER)
     score.tempos.append(TempoTick(0, tempo))
+    score.time_signatures.append(TimeSignatureTick(0, *time_signature))
     if len(steps):
         track = TrackTick("Piano", 0, False)
         track.notes = NoteTickList.from_numpy(
@@ -103,7 +104,7 @@ class Losses:
 def losses(source: ScoreTick | NoteArray) -> Losses:
     """What :func:`encode` loses of a source. Raises TooLong as it does."""
     notes = _notes(source)
-    steps, key, lengths = _struck(_roll(notes))
+    steps, key, lengths = struck(_roll(notes))
     length = lengths[np.searchsorted(steps * KEYS + key, notes.begin * KEYS + notes.key)]
     own = notes.end - notes.begin
     quarter = notes.ticks_per_quarter
@@ -180,7 +181,7 @@ def _roll(notes: _Notes) -> np.ndarray:
     return roll
 
 
-def _struck(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def struck(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Step, key and length in steps of every onset and what it holds, by step and key; int64[n] each."""
     # Keys end to end on one time line, each followed by a silent step.
     line = np.pad(roll.T, ((0, 0), (0, 1)), constant_values=SILENCE).ravel()

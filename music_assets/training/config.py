@@ -12,7 +12,7 @@ Precision = Literal["auto", "float32"]
 class TrainingConfig(Settings):
     """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent.
 
-    A pianoroll has no controls, no infills and no samples.
+    A pianoroll has no controls and no infills.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music_assets.models.roll_rnn import NO_GENRE, PLANES
+from music_assets.models.roll_rnn import NO_GENRE, PLANES, genre_number
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import notes
 from music_assets.tokens.rolls import KEYS, STEPS_PER_QUARTER
@@ -80,11 +80,6 @@ class RollBatches:
             scored[index] = np.arange(self.length) < remaining
             genres[index] = self._numbers[genre] if random.random() >= self.genre_dropout else NO_GENRE
         return RollBatch(planes[:, :-1], planes[:, 1:], scored, genres)
-
-
-def genre_number(vocabulary: Vocabulary, genre: str | None) -> int:
-    """A genre as :mod:`music_assets.models.roll_rnn` numbers it. Raises UnknownGenre."""
-    return NO_GENRE if genre is None else vocabulary.genre_id(genre) - RANGES["Genre"].start + 1
 
 
 def count_steps(document: np.ndarray) -> int:

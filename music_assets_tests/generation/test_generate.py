@@ -18,7 +18,7 @@ from music_assets.foundation.settings import InvalidSettings
 from music_assets.generation.generate import generate, stream
 from music_assets.generation.request import Request, make_request
 from music_assets.generation.samples import write_candidate
-from music_assets.generation.tasks import BadRequest
+from music_assets.generation.task import BadRequest
 from music_assets.tokens.remi import bar_lines, encode, notes
 from music_assets.tokens.vocabulary import UnknownGenre
 from music_assets_tests.foundation.midi.mido_reading import heard_by_mido
@@ -208,7 +208,7 @@ def test_what_cannot_be_is_one_sentence(asked, sentence):
 
 
 def test_what_this_checkpoint_or_file_cannot_do_is_said_before_anything_is_drawn(song, tmp_path):
-    def refused(sentence, error=BadRequest, **asked):
+    def refused(sentence, error: type[Exception] = BadRequest, **asked):
         with pytest.raises(error, match=sentence):
             next(stream(untrained(), make_request(**asked)))
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from music_assets.foundation.settings import InvalidSettings
 from music_assets.models.gpt import attend
 from music_assets.models.network import IGNORED, CapacityExceeded, TokenNetwork
-from music_assets.models.registry import ARCHITECTURES, NotSampled, build, network_config, read_config
+from music_assets.models.registry import ARCHITECTURES, build, network_config, read_config
 from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES
@@ -267,12 +267,6 @@ def test_a_configuration_says_what_a_network_is_told_of_repeats():
 def test_the_registry_is_read_without_torch():
     code = "import sys, music_assets.models.registry; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
-
-
-def test_an_architecture_that_cannot_be_sampled_says_so():
-    ARCHITECTURES["gpt"].require_sampling()
-    with pytest.raises(NotSampled, match="A pianoroll has no samples and no report: choose one of gpt, lstm, gru"):
-        ARCHITECTURES["pianoroll"].require_sampling()
 
 
 def test_the_loss_counts_what_it_scores():

@@ -24,7 +24,8 @@ from music_assets_tests.midi_files import STYLES, make_tune
 LENGTH = 400
 notes = st.builds(
     lambda onset, length, pitch, velocity, program: Note(onset, onset + length, pitch, velocity, program),
-    st.integers(0, LENGTH), st.integers(1, 60), st.integers(58, 62), st.integers(1, 127), st.sampled_from([0, 5, DRUMS]),
+    st.integers(0, LENGTH), st.integers(1, 60), st.integers(58, 62), st.integers(1, 127),
+    st.sampled_from([0, 5, DRUMS]),
 )  # fmt: skip
 
 
