@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import torch
-
-from benchmarks.harness import Result, compare, options, show
 from music_assets.generation.config import SamplingConfig
 from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
+
+from benchmarks.harness import Result, compare, options, show
 from music_assets.models.network import Network, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.grammar import Grammar
