@@ -1,94 +1,180 @@
-"""Sampling with a key/value cache against the same network without one; the grammar's mask against a decoding step."""
+"""Generating music on a CPU: notes per second beside transformers' GPT-2 of as many weights, and what a step takes.
 
-from dataclasses import replace
+    python -m benchmarks.generate [--data DIR] [--json]
 
+With the champion of a data folder, or an untrained network, whose choices are as wide as they can be. The baseline
+draws as many tokens per row from a GPT-2 over the same vocabulary by `generate` with a cache, with one thread or two,
+whichever is faster; its notes are counted at our tokens a note, since it knows no grammar. It needs the extra `bench`.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
-from music_assets.generation.config import SamplingConfig
-from music_assets.generation.sampling import draw, keep_allowed, keep_likeliest, sample
 
-from benchmarks.harness import Result, compare, options, show
-from music_assets.models.network import Network, TokenNetwork
-from music_assets.models.registry import build, network_config
+from benchmarks.harness import ROUNDS, Result, machine, show
+from music_assets.checkpoints.storage import Checkpoint, load_checkpoint
+from music_assets.evaluation.subject import champion_of
+from music_assets.generation.choice import Filters, choose
+from music_assets.generation.generate import generate, stream
+from music_assets.generation.request import make_request
+from music_assets.models.gpt_decoder import GPTDecoder
+from music_assets.paths import DataPaths
+from music_assets.tokens.constraints import Constraints
 from music_assets.tokens.grammar import Grammar
-from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.precision import choose_device
+from music_assets_tests.generation.checkpoints import untrained
 
-ROWS, TOKENS = 16, 192
-MASK_ROWS, MASK_STEPS = 64, 100
-
-
-@torch.inference_mode()
-def without_cache(network: Network, vocabulary: Vocabulary) -> None:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.tensor(vocabulary.prompt()).expand(ROWS, -1)
-    for _ in range(TOKENS):
-        token = draw(keep_likeliest(network(ids)[:, -1].float(), 1.0, 0, 0.98), generator)
-        ids = torch.cat([ids, token[:, None]], dim=1)
-
-
-@torch.inference_mode()
-def mask_share(vocabulary: Vocabulary) -> Result:
-    """What a step of ``sample`` spends on the grammar, in percent of the network's own work in it, drawing left out.
-
-    The network is the tiny GPT, with half its context written. The grammar walks: each step advances by an id that
-    its mask allowed.
-    """
-    device = choose_device()
-    network = build(network_config("gpt", "tiny"), vocabulary.size).eval().to(device)
-    grammar = Grammar(lambda table: torch.as_tensor(table, device=device))
-    generator = torch.Generator(device).manual_seed(0)
-    half = network.config.context // 2
-    written = torch.randint(vocabulary.size, (MASK_ROWS, half), device=device)
-    _, cache = network.decode(written, network.initial_state(MASK_ROWS, network.config.context))
-    logits = torch.randn(MASK_ROWS, vocabulary.size, device=device)
-    walk, state = [], grammar.initial_state(MASK_ROWS)
-    for _ in range(MASK_STEPS):
-        walk.append(draw(keep_allowed(logits, grammar, state), generator))
-        state = grammar.advance(state, walk[-1])
-
-    def mask() -> None:
-        state = grammar.initial_state(MASK_ROWS)
-        for tokens in walk:
-            keep_allowed(logits, grammar, state)
-            state = grammar.advance(state, tokens)
-        _wait(device)
-
-    def step() -> None:
-        for tokens in walk:
-            network.decode(tokens[:, None], cache)
-        _wait(device)
-
-    measured = compare("mask_share_of_step", "steps/s", MASK_STEPS, mask, "the network's part of a step", step)
-    share = measured.baseline_value / measured.value
-    return replace(
-        measured,
-        value=round(100 * share, 2),
-        unit="% of a decoding step",
-        baseline_value=100.0,
-        ratio=round(1 / share, 2),
-    )
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+BARS = 8
+STEPS = 100
 
 
 def main() -> None:
-    chosen = options(__doc__)
-    vocabulary = Vocabulary()
-    network = build(network_config("gpt", "tiny"), vocabulary.size).eval()
-    assert isinstance(network, TokenNetwork)
-    settings = SamplingConfig(count=ROWS, max_tokens=TOKENS, max_bars=512)
-    speed = compare(
-        "generate_tokens_per_second",
-        "tokens/s",
-        ROWS * TOKENS,
-        lambda: sample(network, vocabulary, None, settings),
-        "no cache, no grammar",
-        lambda: without_cache(network, vocabulary),
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a data folder with a trained gpt")
+    parser.add_argument("--json", action="store_true", help="only the JSON lines")
+    chosen = parser.parse_args()
+    if chosen.data:
+        checkpoint = load_checkpoint(champion_of(DataPaths(chosen.data), "gpt").checkpoint)
+    else:
+        checkpoint = untrained("gpt", width=256, layers=3, heads=4, context=256)
+    results = [against_transformers(checkpoint, rows) for rows in (1, 16)]
+    show([*results, first_bar(checkpoint), guidance(checkpoint), choice(checkpoint), bound(checkpoint)], chosen.json)
+
+
+def against_transformers(checkpoint: Checkpoint, rows: int) -> Result:
+    """Notes per second of ``rows`` candidates at once."""
+    made = generate(checkpoint, bars=BARS, count=rows)
+    tokens, notes = sum(len(one.ids) for one in made), sum(one.note_count for one in made)
+    ours = notes / _median(lambda: generate(checkpoint, bars=BARS, count=rows))
+    model, length = _transformers(checkpoint), round(tokens / rows)
+
+    def theirs() -> None:
+        with torch.inference_mode():
+            model.generate(
+                torch.full((rows, 2), 5), max_new_tokens=length, min_new_tokens=length, do_sample=True, top_p=0.98,
+                top_k=0, pad_token_id=0,
+            )  # fmt: skip
+
+    threads = torch.get_num_threads()
+    times = []
+    for count in sorted({1, threads}):
+        torch.set_num_threads(count)
+        times.append(_median(theirs, rounds=3))
+    torch.set_num_threads(threads)
+    baseline = length * rows / min(times) * notes / tokens
+    return _result(f"generate_notes_per_second_{rows}", ours, "notes/s", "transformers' GPT-2", baseline)
+
+
+def first_bar(checkpoint: Checkpoint) -> Result:
+    """From a loaded checkpoint to the first bar; beside it the whole of one candidate."""
+    request = make_request(bars=BARS, count=1)
+
+    def begin() -> None:
+        bars = stream(checkpoint, request)
+        next(bars)
+        bars.close()
+
+    whole = _median(lambda: list(stream(checkpoint, request)))
+    value = _median(begin)
+    return Result(
+        "generate_first_bar_seconds", round(value, 3), "s", f"all of its {BARS} bars", round(whole, 3),
+        round(whole / value, 2), machine(),
+    )  # fmt: skip
+
+
+def guidance(checkpoint: Checkpoint) -> Result:
+    """Seconds a token with guidance, beside those without."""
+
+    def seconds(scale: float) -> float:
+        made = generate(checkpoint, bars=BARS, count=1, guidance=scale, genre=checkpoint.facts.genres[0])
+        taken = _median(
+            lambda: generate(checkpoint, bars=BARS, count=1, guidance=scale, genre=checkpoint.facts.genres[0])
+        )
+        return taken / len(made[0].ids)
+
+    with_it, without = seconds(1.01), seconds(1.0)
+    return Result(
+        "generate_guidance_cost", round(with_it / without, 2), "times a token's time", "without guidance", 1.0,
+        round(without / with_it, 2), machine(),
+    )  # fmt: skip
+
+
+def choice(checkpoint: Checkpoint) -> Result:
+    """Mask, filters and draw of a token in percent of the network's step, 16 rows."""
+    network = checkpoint.token_network
+    decoder = network.decoder(16, network.config.context)
+    assert isinstance(decoder, GPTDecoder)
+    grammar = Grammar(constraints=Constraints(least_bars=BARS, most_bars=BARS, notes_in_bar=256))
+    rows, ones = np.arange(16), np.ones(16, np.int64)
+    candidates = np.zeros((16, len(network.match_lengths)), np.int64)
+    decoder.lengths[:] = network.config.context // 2
+    logits = decoder.advance(rows, ones, np.full(16, 5), candidates)
+    nothing, none = np.empty((0, network.vocab_size), np.float32), np.full((16, 1), -1)
+
+    def step() -> None:
+        decoder.lengths[:] = network.config.context // 2
+        for _ in range(STEPS):
+            decoder.lengths[:] = network.config.context // 2
+            decoder.advance(rows, ones, np.full(16, 5), candidates)
+
+    def draw() -> None:
+        states = np.ascontiguousarray(grammar.initial_state(16))
+        for _ in range(STEPS):
+            uniform = np.full(16, 0.5)
+            choose(logits, nothing, np.ones(16), grammar, states, Filters(top_p=0.98), none, 1.0, uniform)
+
+    share = _median(draw) / _median(step)
+    return Result(
+        "generate_choice_share", round(100 * share, 1), "% of a step", "the step", 100.0, round(1 / share, 1), machine()
     )
-    show([speed, mask_share(vocabulary)], chosen.json)
+
+
+def bound(checkpoint: Checkpoint) -> Result:
+    """Tokens per second of one candidate in percent of those if a token took as long as reading the weights once."""
+    weights = np.concatenate([p.detach().numpy().ravel() for p in checkpoint.network.parameters()])
+    read = min(_median(lambda: weights.sum()) for _ in range(5))
+    made = generate(checkpoint, bars=BARS, count=1)
+    token = _median(lambda: generate(checkpoint, bars=BARS, count=1)) / len(made[0].ids)
+    return Result(
+        "generate_share_of_weight_reading", round(100 * read / token, 1), "%", "reading all weights a token", 100.0,
+        round(read / token, 2), machine(),
+    )  # fmt: skip
+
+
+def _transformers(checkpoint: Checkpoint) -> Any:
+    try:
+        transformers: Any = import_module("transformers")
+    except ModuleNotFoundError:
+        raise SystemExit("The baseline is missing: pip install 'music-assets[bench]'.") from None
+    config = checkpoint.network.config
+    layers = round(checkpoint.network.parameter_count / (12 * config.width**2)) - 1
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=checkpoint.vocabulary.size, n_positions=2048, n_embd=config.width, n_layer=layers,
+            n_head=config.heads, bos_token_id=1, eos_token_id=None,
+        )
+    )  # fmt: skip
+    return model.eval()
+
+
+def _median(function: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Seconds, after one round that is not measured."""
+    times = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def _result(name: str, ours: float, unit: str, baseline: str, theirs: float) -> Result:
+    return Result(name, round(ours, 1), unit, baseline, round(theirs, 1), round(ours / theirs, 2), machine())
 
 
 if __name__ == "__main__":

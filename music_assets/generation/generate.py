@@ -1,6 +1,6 @@
 """Asking a checkpoint for music: bar by bar, or whole candidates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from music_assets.models.roll_rnn import RollRNN
 from music_assets.tokens.remi import notes
 
 
-def stream(checkpoint: Checkpoint, request: Request) -> Iterator[NewBar]:
+def stream(checkpoint: Checkpoint, request: Request) -> Generator[NewBar]:
     """The bars of all candidates, each as soon as it is complete; whoever stops iterating stops the writing.
 
     Raises:

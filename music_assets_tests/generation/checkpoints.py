@@ -16,12 +16,12 @@ PROGRAMS = [0, 4, 24, 32, 33, 40, 73, DRUMS]
 
 
 @cache
-def untrained(architecture: str = "gpt", context: int = 96, programs: tuple[int, ...] = tuple(PROGRAMS)) -> Checkpoint:
+def untrained(architecture: str = "gpt", **fields: int) -> Checkpoint:
     """A small network whose logits are not flat, in a checkpoint that has heard some programs."""
     torch.manual_seed(0)
-    fields = {"layers": 1, "width": 32, "context": context}
+    sizes = {"layers": 1, "width": 32, "context": 96}
     extra = {"gpt": {"heads": 2}, "lstm": {"embedding": None}, "gru": {"embedding": None}}.get(architecture, {})
-    network = build(network_config(architecture, "tiny", fields | extra), VOCABULARY.size)
+    network = build(network_config(architecture, "tiny", sizes | extra | fields), VOCABULARY.size)
     for parameter in network.parameters():
         if isinstance(network, TokenNetwork) and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.2)
@@ -35,7 +35,7 @@ def untrained(architecture: str = "gpt", context: int = 96, programs: tuple[int,
         parameters=network.parameter_count,
         genres=list(VOCABULARY.genres),
         transpositions=["original"],
-        programs=list(programs),
+        programs=PROGRAMS,
         shards=[],
         dataset_hash="",
         validation_hash="",
