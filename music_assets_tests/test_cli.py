@@ -91,67 +91,6 @@ def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
     assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru, pianoroll."
 
 
-def test_a_pipeline_of_piano_rolls_is_refused_before_any_work(tmp_path: Path):
-    done = music_assets("pipeline", "--architecture", "pianoroll", folder=project(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.strip() == (
-        "music-assets: A pianoroll has no samples and no report: choose one of gpt, lstm, gru, or compare it by "
-        "music-assets compare --architectures pianoroll."
-    )
-    assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.slow
-def test_networks_are_compared_with_each_other_and_with_an_ngram(tmp_path: Path):
-    folder = project(tmp_path)
-    write_corpus(folder / "data" / "raw", {"reel": 40, "jig": 40}, bars=8)
-    done = music_assets("compare", "--minutes", "0.05", "--architectures", "gpt,gru,pianoroll", folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    kept = folder / "data" / "evaluation" / "comparison.md"
-    assert kept.read_text() in done.stdout
-    rows = json.loads(kept.with_suffix(".json").read_text())
-    *of_tokens, roll = rows
-    (ngram,) = {row["model"] for row in of_tokens} - {"gpt", "gru"}
-    assert ngram.startswith("cached ")
-    assert [row["bits_per_note"] for row in of_tokens] == sorted(row["bits_per_note"] for row in of_tokens)
-    for row in of_tokens:
-        assert row["low"] <= row["bits_per_note"] <= row["high"]
-        assert (row["tokens_per_second"] is None) == (row["model"] == ngram)
-        assert (row["unit"], row["bits_per_roll_note"], row["remark"]) == ("tokens", None, "")
-    assert (roll["model"], roll["unit"], roll["bits_per_note"]) == ("pianoroll", "roll steps", None)
-    assert roll["low"] <= roll["bits_per_roll_note"] <= roll["high"]
-    assert "do not compare with bits per note" in roll["remark"]
-    with sqlite3.connect(folder / "data" / "mlflow" / "mlflow.db") as database:
-        assert database.execute("select count(*) from runs").fetchall() == [(3,)]
-
-
-@pytest.mark.slow
-def test_a_killed_pipeline_does_not_block_the_next_and_a_third_has_nothing_to_do(tmp_path: Path):
-    folder = project(tmp_path)
-    write_corpus(folder / "data" / "raw", {"reel": 40, "jig": 40}, bars=8)
-    first = subprocess.Popen(
-        [sys.executable, "-m", "music_assets", "pipeline", "--minutes", "5"],
-        cwd=folder,
-        env=os.environ | {"DAGSTER_HOME": str(folder), "MUSIC_ASSETS_DATA": str(folder / "data")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    checkpoints = folder / "data" / "checkpoints" / "gpt"
-    deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("*/lock")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert list(checkpoints.glob("*/lock"))
-    first.kill()
-    first.wait()
-
-    done = music_assets("pipeline", "--minutes", "0.05", "--samples", "2", folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / "data" / "evaluation" / "gpt" / "report.html").exists()
-    again = music_assets("pipeline", "--samples", "2", folder=folder)
-    assert "checkpoint [gpt] is up to date" in again.stdout
-    assert "samples and reports [gpt] are up to date" in again.stdout
-    assert "0 read" in again.stderr
-
 
 def test_a_port_in_use(tmp_path: Path):
     with socket.socket() as other:

@@ -1,18 +1,32 @@
 """Asking a checkpoint for music: bar by bar, or whole candidates."""
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from music_assets.checkpoints.storage import Checkpoint
+from music_assets.checkpoints.runs import require_champion
+from music_assets.checkpoints.storage import Checkpoint, load_checkpoint
 from music_assets.generation.request import Request, make_request
 from music_assets.generation.roll_tasks import RollTask
 from music_assets.generation.task import Candidate, NewBar, Task
 from music_assets.generation.token_tasks import Composition, Continuation, Filling
 from music_assets.models.roll_rnn import RollRNN
+from music_assets.paths import DataPaths
 from music_assets.tokens.remi import notes
+from music_assets.training.precision import choose_device
+
+
+def champion(architecture: str = "gpt", data: Path | None = None) -> Checkpoint:
+    """The champion of an architecture in a data folder, by default ``MUSIC_ASSETS_DATA``'s; on a GPU if there is one.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    paths = DataPaths.from_environment() if data is None else DataPaths(data)
+    return load_checkpoint(require_champion(paths.checkpoints(architecture)), choose_device())
 
 
 def stream(checkpoint: Checkpoint, request: Request) -> Generator[NewBar]:
