@@ -269,13 +269,13 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
     }
 
 
-def test_nothing_follows_a_piano_roll(graph: Graph):
+def test_a_piano_roll_is_followed_like_any_other(graph: Graph):
     graph.instance.add_dynamic_partitions(GENRES, ["jig"])
     conditions = Conditions(graph)
     conditions.tick()
     report(graph, "checkpoint", "pianoroll", run="a", champion="a", champion_genres="jig")
-    assert conditions.tick() == {}
-    assert not tick(graph, automation.new_checkpoint)
+    assert conditions.tick() == {"likelihood": {"pianoroll"}}
+    assert keys(tick(graph, automation.new_checkpoint)) == ["pianoroll|jig"]
 
 
 def test_a_new_champion_is_sampled_in_the_genres_it_has_seen(graph: Graph):

@@ -114,7 +114,7 @@ def test_samples_are_heard_during_training_and_the_model_has_a_card(trained: Gra
 def test_samples_and_reports(trained: Graph):
     from music_assets.generation.samples import read_samples
 
-    settings = {"count": 3, "max_tokens": 200, "max_bars": 6}
+    settings = {"count": 3, "max_bars": 6}
     for genre in ("jig", "reel"):
         trained.make("generated_samples", partition=f"gpt|{genre}", config=settings)
         batch = read_samples(trained.paths.samples("gpt", genre))
@@ -146,7 +146,7 @@ def test_samples_and_reports(trained: Graph):
 
 
 def test_samples_are_due_if_other_settings_are_wanted_and_keep_the_last_ones(trained: Graph):
-    settings = {"count": 1, "max_tokens": 64, "max_bars": 2, "temperature": 0.8}
+    settings = {"count": 1, "max_bars": 2, "temperature": 0.8}
     due = samples_due(trained.instance, trained.paths, "gpt")
     assert {one.partition for one in due} <= {"gpt|jig", "gpt|reel"}
     for genre in ("jig", "reel"):
@@ -193,12 +193,12 @@ def test_two_processes_train_one_network(trained: Graph):
 def test_recurrent_networks_go_through_the_same_graph(trained: Graph, architecture: str):
     network = {"layers": 1, "width": 32, "embedding": 16, "context": 64}
     trained.make("checkpoint", partition=architecture, config=TINY | {"network": network})
-    settings = {"count": 2, "max_tokens": 100, "max_bars": 4}
+    settings = {"count": 2, "max_bars": 4}
     trained.make("generated_samples", partition=f"{architecture}|reel", config=settings)
     assert trained.latest("generated_samples", f"{architecture}|reel").metadata["samples"].value == 2
 
 
-def test_a_piano_roll_is_trained_on_the_same_shards_and_not_sampled(trained: Graph):
+def test_a_piano_roll_is_trained_on_the_same_shards_sampled_and_judged(trained: Graph):
     network = {"layers": 1, "width": 32, "context": 64}
     trained.make("checkpoint", partition="pianoroll", config=TINY | {"network": network})
     made = trained.latest("checkpoint", "pianoroll")
@@ -216,7 +216,14 @@ def test_a_piano_roll_is_trained_on_the_same_shards_and_not_sampled(trained: Gra
     assert {"valid/bits_per_note", "valid/density_expected", "valid/density_found"} <= metrics
     artifacts = trained.paths.mlflow / "artifacts" / run / "artifacts"
     assert (artifacts / "environment").is_dir()
-    assert not (artifacts / "samples").exists()
+    assert list((artifacts / "samples").rglob("*.mid"))
+    for genre in ("jig", "reel"):
+        trained.make("generated_samples", partition=f"pianoroll|{genre}", config={"count": 2, "max_bars": 4})
+    trained.make(*MEASURES, partition="pianoroll", config=QUICK)
+    trained.make("evaluation_report", partition="pianoroll")
+    page = (trained.paths.evaluation("pianoroll") / "report.html").read_text()
+    assert "The bits of a pianoroll are not of tokens" in page
+    assert "<audio" in page
 
 
 def test_an_empty_drop_folder(graph: Graph):
@@ -263,6 +270,21 @@ def test_settings_that_cannot_be_are_one_sentence_and_not_tried_again(
     assert not [event for event in done.all_events if event.is_step_up_for_retry]
 
 
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"key": "H"}, "key cannot be 'H': 'H' is no key: name a tonic"),
+        ({"bars": 4, "length": 50}, "Bars and length exclude each other"),
+        ({"instruments": ["kazoo"]}, "no instrument is called 'kazoo'"),
+    ],
+)
+def test_wishes_that_cannot_be_are_one_sentence(graph: Graph, wishes: dict[str, object], sentence: str):
+    graph.instance.add_dynamic_partitions("genre", ["reel"])
+    done = graph.run("generated_samples", partition="gpt|reel", config=wishes)
+    assert sentence in failure(done)
+    assert not [event for event in done.all_events if event.is_step_up_for_retry]
+
+
 def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
     titles = [title for number in range(60) if own_split(fold_title(title := f"Air {number}")) == "train"][:24]
     for number, title in enumerate(titles):
@@ -271,7 +293,7 @@ def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
     graph.ingest()
     graph.tokenise("reel")
     graph.make("checkpoint", partition="gpt", config=TINY | {"tokens": 1_000, "samples": 0})
-    graph.make("generated_samples", partition="gpt|reel", config={"count": 2, "max_tokens": 100, "max_bars": 4})
+    graph.make("generated_samples", partition="gpt|reel", config={"count": 2, "max_bars": 4})
     graph.make(*MEASURES, partition="gpt", config=QUICK)
     graph.make("evaluation_report", partition="gpt")
     page = (graph.paths.evaluation("gpt") / "report.html").read_text()
@@ -292,7 +314,7 @@ def test_a_genre_whose_name_is_longer_than_a_file_may_be_called(graph: Graph):
     assert graph.genres == [genre]
     graph.tokenise(genre)
     graph.make("checkpoint", partition="gpt", config=TINY | {"samples": 1})
-    graph.make("generated_samples", partition=f"gpt|{genre}", config={"count": 1, "max_tokens": 64, "max_bars": 2})
+    graph.make("generated_samples", partition=f"gpt|{genre}", config={"count": 1, "max_bars": 2})
     assert graph.latest("generated_samples", f"gpt|{genre}").metadata["samples"].value == 1
 
 
