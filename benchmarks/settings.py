@@ -2,7 +2,7 @@
 
     python -m benchmarks.settings [--data DIR] [--tokens N] [--seeds 0,1] optimizer=adamw optimizer=muon,tokens=700000
 
-Each argument is one training: `default`, or fields of TrainingConfig that differ from it. All are compared with the
+Each argument is one training: `default`, or fields of TrainingSettings that differ from it. All are compared with the
 first: the bits per note of held-out pieces at the end, and after which share of the tokens they were as few as the
 first one's at its end.
 """
@@ -16,10 +16,10 @@ from benchmarks.pieces import read_pieces
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.training.compilation import can_compile
-from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import train
 from music_assets.training.precision import choose_device
 from music_assets.training.progress import TrainingProgress
+from music_assets.training.settings import TrainingSettings
 
 Curve = list[tuple[int, float]]  # training tokens, bits per note
 
@@ -48,7 +48,7 @@ def main() -> None:
     for seed in map(int, chosen.seeds.split(",")):
         goal = None
         for name in chosen.trainings:
-            config = TrainingConfig.model_validate({**common, **fields(name), "seed": seed})
+            config = TrainingSettings.model_validate({**common, **fields(name), "seed": seed})
             points = curve(chosen.architecture, config, pieces)
             bits = points[-1][1]
             goal = goal or bits
@@ -62,7 +62,7 @@ def fields(text: str) -> dict[str, str]:
     return {} if text == "default" else dict(part.split("=", 1) for part in text.split(","))
 
 
-def curve(architecture: str, config: TrainingConfig, pieces: list[Shard]) -> Curve:
+def curve(architecture: str, config: TrainingSettings, pieces: list[Shard]) -> Curve:
     points: Curve = []
 
     def report(progress: TrainingProgress) -> None:

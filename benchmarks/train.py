@@ -24,19 +24,19 @@ from music_assets.models.registry import build, find_architecture
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.batches import Batches
-from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import train
 from music_assets.training.memory import retain_freed_memory
 from music_assets.training.optimizer import learning_rate_schedule
 from music_assets.training.precision import autocast, choose_device
 from music_assets.training.progress import TrainingProgress
 from music_assets.training.scoring import bits_per_note, token_scores
+from music_assets.training.settings import TrainingSettings
 from music_assets.training.validation import validation_set
 
 N = TypeVar("N", int, float)
 
 STEPS, ROUNDS = 8, 9
-BATCH = TrainingConfig.model_fields["batch_size"].default
+BATCH = TrainingSettings.model_fields["batch_size"].default
 
 
 class Plain(nn.Module):
@@ -118,7 +118,7 @@ class PlainTraining:
             betas=(0.9, 0.95),
             fused=True,
         )
-        mixing = TrainingConfig().genre_temperature
+        mixing = TrainingSettings().genre_temperature
         self.batches = Batches(
             pieces, self.vocabulary, batch_size=BATCH, length=config.context, genre_temperature=mixing, seed=seed
         )
@@ -133,7 +133,7 @@ class PlainTraining:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.peak * learning_rate_schedule(fraction, TrainingConfig())
+            group["lr"] = self.peak * learning_rate_schedule(fraction, TrainingSettings())
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.device.type == "cuda":
@@ -172,7 +172,7 @@ def speed(pieces: list[Shard]) -> list[Result]:
             theirs[name].append(round_tokens / (time.perf_counter() - began))
 
     tokens = (ROUNDS + 1) * round_tokens
-    settings = TrainingConfig(
+    settings = TrainingSettings(
         minutes=None, tokens=tokens, report_every=STEPS, validations=1, validation_tokens=1, compile=True
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -204,7 +204,7 @@ def after_minutes(pieces: list[Shard], minutes: float, seeds: list[int], peaks: 
     held_out = validation_set(pieces, 60_000)
     print("| model | seed | training tokens | bits per note |\n|---|---|---|---|")
     for seed in seeds:
-        settings = TrainingConfig(minutes=minutes, validations=1, seed=seed)
+        settings = TrainingSettings(minutes=minutes, validations=1, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             made = train("gpt", settings, pieces, Path(folder) / "run")
         print(f"| ours | {seed} | {made.tokens:,} | {made.facts.bits_per_note:.3f} |", flush=True)

@@ -19,7 +19,7 @@ from music_assets.defs.processes import fail_abandoned_runs, own_process
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
-from music_assets.training.config import TrainingConfig
+from music_assets.training.settings import TrainingSettings
 
 
 def run_pipeline(
@@ -94,7 +94,7 @@ def run_comparison(
     for architecture in architectures:
         find_architecture(architecture).preset(preset or "tiny")
     paths = DataPaths.from_environment()
-    settings = TrainingConfig(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
+    settings = TrainingSettings(minutes=minutes, preset=preset or "tiny", seed=seed).model_dump()
     with dg.DagsterInstance.get() as instance:
         fail_abandoned_runs(instance)
         run = AssetRunner(instance)

@@ -1,13 +1,10 @@
 """The command line as people meet it: one sentence when something is wrong."""
 
-import json
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -89,7 +86,6 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path):
 def test_an_unknown_architecture_is_refused_before_any_work(tmp_path: Path):
     done = music_assets("pipeline", "--architecture", "gtp", folder=project(tmp_path))
     assert done.stderr.strip() == "music-assets: No architecture 'gtp': choose one of gpt, lstm, gru, pianoroll."
-
 
 
 def test_a_port_in_use(tmp_path: Path):

@@ -34,7 +34,7 @@ from music_assets.paths import DataPaths
 from music_assets.tokens.shards import Shard, read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
 from music_assets.tokens.vocabulary import FINGERPRINT, BadVocabulary, Vocabulary, VocabularyMismatch, read_vocabulary
-from music_assets.training.config import TrainingConfig
+from music_assets.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from music_assets.models.network import Network
@@ -45,7 +45,7 @@ LOG_SECONDS = 20
 """Between two lines of progress, validations aside."""
 
 
-class CheckpointConfig(AssetConfig, TrainingConfig):
+class CheckpointConfig(AssetConfig, TrainingSettings):
     """What a training may be told in the launchpad."""
 
 
@@ -54,7 +54,7 @@ class Training:
     """What a run trains: ``folder`` is the run's own."""
 
     architecture: str
-    settings: TrainingConfig
+    settings: TrainingSettings
     shards: list[Shard]
     vocabulary: Vocabulary
     folder: Path
@@ -99,7 +99,7 @@ def checkpoint(
     end_with_parent()
     paths, architecture = data.paths, context.partition_key
     folder, tracking = paths.checkpoints(architecture), Tracking(paths)
-    training = _training(context, paths, TrainingConfig.model_validate(config.model_dump()))
+    training = _training(context, paths, TrainingSettings.model_validate(config.model_dump()))
     tags = {
         "dagster.run_id": context.run.run_id,
         "dagster.root_run_id": training.folder.name,
@@ -134,7 +134,7 @@ def checkpoint(
     )
 
 
-def _training(context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingConfig) -> Training:
+def _training(context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingSettings) -> Training:
     """Resolve what this run trains, and in which folder."""
     folder, shards = paths.checkpoints(context.partition_key), _shards(context, paths)
     vocabulary = _vocabulary(context, folder, {shard.genre for shard in shards})
@@ -213,7 +213,7 @@ def _loss_check(result: "TrainingResult") -> dg.AssetCheckResult:
 
 
 def _run_name(
-    context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingConfig, vocabulary: Vocabulary
+    context: dg.AssetExecutionContext, paths: DataPaths, settings: TrainingSettings, vocabulary: Vocabulary
 ) -> str:
     """Name of the run's folder: the first run of a chain of retries gives it, so that each goes on where the last one
     was killed; but a training that was broken off with the same settings, on the same shards, is gone on with.

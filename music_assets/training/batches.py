@@ -105,7 +105,7 @@ class Batches:
         seed: int = 0,
     ) -> None:
         """``length`` is the number of tokens in a row, ``match_lengths`` are those of the repeats to tell of; the other
-        fields are those of ``TrainingConfig``.
+        fields are those of ``TrainingSettings``.
 
         Raises:
             NoTrainingData: no shard holds a training piece.

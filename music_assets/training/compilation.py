@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from music_assets.models.registry import find_architecture
-from music_assets.training.config import TrainingConfig
+from music_assets.training.settings import TrainingSettings
 
 _MINUTES, _TOKENS = 2.0, 3_000_000
 """Budgets from which on compiling, half a minute on two cores, is made up for by a quarter less time a step."""
@@ -15,7 +15,7 @@ _MINUTES, _TOKENS = 2.0, 3_000_000
 _logger = logging.getLogger(__name__)
 
 
-def should_compile(config: TrainingConfig, architecture: str, device: torch.device) -> bool:
+def should_compile(config: TrainingSettings, architecture: str, device: torch.device) -> bool:
     """Whether to compile: as configured, or else where it makes the training faster and the system can do it.
 
     Recurrent networks are one operation of PyTorch that cannot be made faster. A short training would end sooner than

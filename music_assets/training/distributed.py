@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import TrainingInterrupted
-from music_assets.training.config import TrainingConfig
+from music_assets.training.settings import TrainingSettings
 
 ERROR = "error.txt"
 """Beside the job's file: what the first process says if it is interrupted or meets what a user can mend."""
@@ -28,7 +28,7 @@ class Job(BaseModel):
     """What all processes are told: the arguments of :func:`music_assets.training.loop.train`."""
 
     architecture: str
-    config: TrainingConfig
+    config: TrainingSettings
     shards: list[Path]
     run: Path
     vocabulary: str

@@ -28,7 +28,6 @@ from music_assets.tokens.shards import Shard
 from music_assets.tokens.statistics import programs_played
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.compilation import has_finite_gradients, should_compile
-from music_assets.training.config import TrainingConfig
 from music_assets.training.group import Group
 from music_assets.training.memory import retain_freed_memory
 from music_assets.training.optimizer import (
@@ -42,6 +41,7 @@ from music_assets.training.precision import autocast, choose_device
 from music_assets.training.prefetch import Prefetcher
 from music_assets.training.progress import Score, TrainingProgress, TrainingResult
 from music_assets.training.representation import representation
+from music_assets.training.settings import TrainingSettings
 from music_assets.training.validation import validate, validation_set
 
 
@@ -73,7 +73,7 @@ class _Position(BaseModel):
 
 def train(
     architecture: str,
-    config: TrainingConfig,
+    config: TrainingSettings,
     shards: Sequence[Shard],
     run: Path,
     *,
@@ -126,7 +126,7 @@ class _Trainer:
     def __init__(
         self,
         architecture: str,
-        config: TrainingConfig,
+        config: TrainingSettings,
         shards: Sequence[Shard],
         run: Path,
         vocabulary: Vocabulary | None,

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from music_assets.models.network import Network
 from music_assets.models.registry import find_architecture
-from music_assets.training.config import TrainingConfig
 from music_assets.training.precision import fast_bfloat16
+from music_assets.training.settings import TrainingSettings
 
 PEAK_RATES = {"muon": 0.016, "adamw": 0.004}
 """Peak learning rates. Of the powers of two around them, these needed the fewest bits a note in short trainings."""
 
 
-def resolve_defaults(config: TrainingConfig, architecture: str) -> TrainingConfig:
+def resolve_defaults(config: TrainingSettings, architecture: str) -> TrainingSettings:
     """The configuration with the optimiser and the peak learning rate that suit the network, where they are open.
 
     A GPT learns as much from a token with AdamW as with Muon, in less time; recurrent networks a good deal less
@@ -26,7 +26,7 @@ def resolve_defaults(config: TrainingConfig, architecture: str) -> TrainingConfi
     return config.model_copy(update={"optimizer": optimizer, "learning_rate": learning_rate})
 
 
-def build_optimizers(network: Network, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(network: Network, config: TrainingSettings) -> list[torch.optim.Optimizer]:
     """AdamW for all weights, or Muon for the matrices inside the layers and AdamW for the rest.
 
     Matrices inside the layers decay; embeddings, output layer and biases do not. Muon's updates are scaled to
@@ -149,7 +149,7 @@ def load_state_tensors(optimizers: Sequence[torch.optim.Optimizer], tensors: Map
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def learning_rate_schedule(fraction: float, config: TrainingConfig) -> float:
+def learning_rate_schedule(fraction: float, config: TrainingSettings) -> float:
     """Learning rate after a fraction of the budget, as a share of the peak: up, then down, both linear."""
     if fraction < config.warmup:
         return fraction / config.warmup

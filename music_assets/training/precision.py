@@ -3,7 +3,7 @@
 import torch
 
 from music_assets.foundation.errors import MusicAssetsError
-from music_assets.training.config import Precision
+from music_assets.training.settings import Precision
 
 
 class UnusableDevice(MusicAssetsError):

@@ -14,9 +14,9 @@ from music_assets.tokens.rolls import ONSET
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.batches import Batches
-from music_assets.training.config import Precision, TrainingConfig
 from music_assets.training.roll_batches import RollBatches, whole
 from music_assets.training.scoring import PieceScore, roll_scores, token_scores
+from music_assets.training.settings import Precision, TrainingSettings
 
 
 class BatchSource(Protocol):
@@ -42,7 +42,7 @@ class Representation(ABC):
 
     @abstractmethod
     def batches(
-        self, network: Network, config: TrainingConfig, shards: Sequence[Shard], vocabulary: Vocabulary
+        self, network: Network, config: TrainingSettings, shards: Sequence[Shard], vocabulary: Vocabulary
     ) -> BatchSource:
         """What ``network`` learns from. Raises NoTrainingData."""
 
@@ -64,7 +64,7 @@ class Representation(ABC):
 
 class _Tokens(Representation):
     def batches(
-        self, network: Network, config: TrainingConfig, shards: Sequence[Shard], vocabulary: Vocabulary
+        self, network: Network, config: TrainingSettings, shards: Sequence[Shard], vocabulary: Vocabulary
     ) -> Batches:
         assert isinstance(network, TokenNetwork)
         return Batches(
@@ -101,7 +101,7 @@ class _Rolls(Representation):
     no_note = "No test piece has a note on the 88 keys of a piano roll: leave pianoroll out of the comparison."
 
     def batches(
-        self, network: Network, config: TrainingConfig, shards: Sequence[Shard], vocabulary: Vocabulary
+        self, network: Network, config: TrainingSettings, shards: Sequence[Shard], vocabulary: Vocabulary
     ) -> RollBatches:
         return RollBatches(shards, vocabulary, **_common(network, config))
 
@@ -128,7 +128,7 @@ def representation(architecture: str) -> Representation:
     return REPRESENTATIONS[find_architecture(architecture).reads]
 
 
-def _common(network: Network, config: TrainingConfig) -> dict[str, Any]:
+def _common(network: Network, config: TrainingSettings) -> dict[str, Any]:
     return {
         "batch_size": config.batch_size,
         "length": network.config.context,

@@ -47,7 +47,7 @@ class RollBatches:
         genre_dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """``length`` is the number of steps in a row; the other fields are those of ``TrainingConfig``.
+        """``length`` is the number of steps in a row; the other fields are those of ``TrainingSettings``.
 
         Raises:
             NoTrainingData: no shard holds a training piece.

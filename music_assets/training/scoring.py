@@ -15,9 +15,9 @@ from music_assets.models.roll_rnn import RollRNN
 from music_assets.tokens.repeats import NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.rolls import KEYS, planes
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
-from music_assets.training.config import Precision
 from music_assets.training.precision import autocast
 from music_assets.training.roll_batches import count_steps, genre_number, whole
+from music_assets.training.settings import Precision
 
 _BATCH_TOKENS = 8192
 _BATCH_STEPS = 65_536

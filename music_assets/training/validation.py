@@ -10,10 +10,10 @@ import numpy as np
 from music_assets.models.network import Network
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets.training.config import Precision
 from music_assets.training.progress import Score
 from music_assets.training.representation import representation
 from music_assets.training.scoring import PieceScore, bits_per_note
+from music_assets.training.settings import Precision
 
 
 @dataclass(frozen=True)

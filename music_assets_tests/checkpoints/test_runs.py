@@ -95,7 +95,7 @@ def test_the_dataset_hash_ignores_order_and_notices_change():
 
 def test_reading_about_checkpoints_needs_no_torch():
     code = (
-        "import sys, json, music_assets.checkpoints.runs, music_assets.training.config, music_assets.models.registry;"
+        "import sys, json, music_assets.checkpoints.runs, music_assets.training.settings, music_assets.models.registry;"
         "print(json.dumps([name for name in ('torch', 'mlflow', 'miditok', 'sklearn') if name in sys.modules]))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -5,7 +5,7 @@ import hashlib
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import Shard, make_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS, shift
-from music_assets.training.config import TrainingConfig
+from music_assets.training.settings import TrainingSettings
 from music_assets_tests.midi_files import make_tune
 
 GENRES = {"reel": "reel", "waltz": "waltz"}
@@ -29,17 +29,17 @@ def shards(pieces: int = 12, bars: int = 8, transpositions: tuple[str, ...] = ("
     return made
 
 
-def small_config(architecture: str = "gpt", **other) -> TrainingConfig:
+def small_config(architecture: str = "gpt", **other) -> TrainingSettings:
     """A network over tokens that takes milliseconds a step."""
     return _config(({"heads": 2} if architecture == "gpt" else {}) | other.pop("network", {}), other)
 
 
-def small_roll_config(**other) -> TrainingConfig:
+def small_roll_config(**other) -> TrainingSettings:
     """A network over piano rolls that takes milliseconds a step."""
     return _config(other.pop("network", {}), other)
 
 
-def _config(network, other) -> TrainingConfig:
+def _config(network, other) -> TrainingSettings:
     network = {"layers": 1, "width": 32, "context": 64} | network
     defaults = {"minutes": None, "tokens": 4 * 64 * 12, "batch_size": 4, "report_every": 1, "validations": 2}
-    return TrainingConfig(**({"network": network} | defaults | other))
+    return TrainingSettings(**({"network": network} | defaults | other))

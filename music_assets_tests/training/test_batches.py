@@ -11,8 +11,8 @@ from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_cand
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
-from music_assets.training.config import TrainingConfig
 from music_assets.training.representation import representation
+from music_assets.training.settings import TrainingSettings
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 from music_assets_tests.midi_files import make_tune
 from music_assets_tests.training.corpus import shards
@@ -281,7 +281,7 @@ def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_only_a_gpt_is_told_of_repeats(architecture):
     made = representation(architecture).batches(
-        build(network_config(architecture), VOCABULARY.size), TrainingConfig(), shards(), VOCABULARY
+        build(network_config(architecture), VOCABULARY.size), TrainingSettings(), shards(), VOCABULARY
     )
     assert isinstance(made, Batches)
     told = made(0).candidates

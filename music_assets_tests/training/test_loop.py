@@ -23,10 +23,10 @@ from music_assets.training import compilation, loop
 from music_assets.training.batches import Batch, Batches
 from music_assets.training.champion import challenge
 from music_assets.training.compilation import can_compile
-from music_assets.training.config import TrainingConfig
 from music_assets.training.loop import RunMismatch, TrainingDiverged, train
 from music_assets.training.optimizer import PEAK_RATES, learning_rate_schedule
 from music_assets.training.precision import UnusableDevice
+from music_assets.training.settings import TrainingSettings
 from music_assets.training.validation import validate, validation_set
 from music_assets_tests import disks
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES
@@ -138,7 +138,7 @@ def test_what_a_checkpoint_holds(tmp_path):
     assert facts.run == "run"
     assert facts.mlflow_run_id == "x"
     assert facts.validation_hash == result.validation.hash
-    assert TrainingConfig.model_validate(facts.training) == config
+    assert TrainingSettings.model_validate(facts.training) == config
     assert sum(shard.pieces for shard in facts.shards) == 4 * 8
     score = validate(checkpoint.network, checkpoint.vocabulary, result.validation)
     assert score
@@ -340,14 +340,14 @@ def test_the_learning_rate_rises_and_falls():
 
 def test_a_run_needs_a_budget():
     with pytest.raises(ValidationError, match="needs a budget"):
-        TrainingConfig.model_validate({"minutes": None})
+        TrainingSettings.model_validate({"minutes": None})
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["minutes", "learning_rate", "weight_decay", "gradient_clip", "genre_temperature"])
 def test_settings_are_finite(name, number):
     with pytest.raises(ValidationError, match="finite number"):
-        TrainingConfig.model_validate({name: number})
+        TrainingSettings.model_validate({name: number})
 
 
 def test_an_unknown_device_is_one_sentence(tmp_path):
@@ -475,7 +475,7 @@ def test_the_learning_rate_begins_to_rise_when_the_network_is_compiled(tmp_path,
 )
 def test_a_network_is_compiled_where_it_pays(architecture, settings, expected, monkeypatch):
     monkeypatch.setattr(compilation, "can_compile", lambda device: True)
-    assert compilation.should_compile(TrainingConfig(**settings), architecture, torch.device("cpu")) is expected
+    assert compilation.should_compile(TrainingSettings(**settings), architecture, torch.device("cpu")) is expected
 
 
 WITHOUT_COMPILER = """

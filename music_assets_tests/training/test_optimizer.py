@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from music_assets.models.registry import ARCHITECTURES, build, network_config
-from music_assets.training.config import TrainingConfig
 from music_assets.training.optimizer import Muon, build_optimizers, orthogonal, resolve_defaults
+from music_assets.training.settings import TrainingSettings
 
 SHAPES = ((24, 8), (8, 8), (8, 24), (24, 8))
 
@@ -48,16 +48,18 @@ def test_muon_leaves_weights_without_a_gradient_and_refuses_vectors():
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_weight_is_in_one_optimizer_at_the_rate_that_suits_it(architecture, name):
     network = build(network_config(architecture), 100)
-    config = TrainingConfig(optimizer=name)
+    config = TrainingSettings(optimizer=name)
     groups = [group for one in build_optimizers(network, config) for group in one.param_groups]
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in network.parameters())
     assert {group["lr"] for group in groups} == {resolve_defaults(config, "gpt").learning_rate}
-    assert resolve_defaults(TrainingConfig(optimizer=name, learning_rate=0.5), "gpt").learning_rate == 0.5
+    assert resolve_defaults(TrainingSettings(optimizer=name, learning_rate=0.5), "gpt").learning_rate == 0.5
 
 
 def test_each_network_has_the_optimizer_that_suits_it():
-    chosen = {name: resolve_defaults(TrainingConfig(), name).optimizer for name in ("gpt", "lstm", "gru", "pianoroll")}
+    chosen = {
+        name: resolve_defaults(TrainingSettings(), name).optimizer for name in ("gpt", "lstm", "gru", "pianoroll")
+    }
     assert chosen == {"gpt": "adamw", "lstm": "muon", "gru": "muon", "pianoroll": "muon"}
-    given = TrainingConfig(optimizer="muon", learning_rate=0.5)
+    given = TrainingSettings(optimizer="muon", learning_rate=0.5)
     assert resolve_defaults(given, "gpt") == given

@@ -9,7 +9,7 @@ from music_assets.foundation.settings import Settings
 Precision = Literal["auto", "float32"]
 
 
-class TrainingConfig(Settings):
+class TrainingSettings(Settings):
     """How a network is trained. The run ends when the first of its budgets (minutes, tokens) is spent.
 
     A pianoroll has no controls and no infills.
