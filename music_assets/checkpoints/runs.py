@@ -3,7 +3,6 @@
 ``<architecture>/<run>/best`` and ``latest`` are checkpoints; ``<architecture>/champion.json`` names one.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from music_assets.foundation import locks
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.publishing import publish, restore
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import FINGERPRINT
@@ -57,7 +57,7 @@ def shard_facts(shard: Shard) -> ShardFacts:
 def dataset_hash(shards: Sequence[ShardFacts]) -> str:
     """One hash for all the shards of a training run, in any order."""
     hashes = sorted(f"{shard.genre} {shard.transposition} {shard.hash}" for shard in shards)
-    return hashlib.blake2b("\n".join(hashes).encode(), digest_size=16).hexdigest()
+    return hexdigest("\n".join(hashes))
 
 
 class CheckpointFacts(BaseModel):

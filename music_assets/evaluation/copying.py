@@ -13,6 +13,7 @@ from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
+from music_assets.foundation.hashing import scatter
 from music_assets.tokens.remi import NoteArray
 
 LONGEST_PERIOD = 4
@@ -248,7 +249,7 @@ class _Runs:
         joined = np.full(self.starts[-1], BREAK, np.int64)
         for start, symbols in zip(self.starts[:-1], sequences, strict=True):
             joined[start : start + len(symbols)] = symbols
-        values = np.where(joined == BREAK, np.uint64(break_value), _mix(joined.astype(np.uint64)))
+        values = np.where(joined == BREAK, np.uint64(break_value), scatter(joined.astype(np.uint64)))
         self._sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * _powers(_BASE, len(values)))])
         self._shifts = _powers(pow(_BASE, -1, 1 << 64), len(values))
 
@@ -263,14 +264,6 @@ def _powers(base: int, count: int) -> NDArray[np.uint64]:
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
     return np.cumprod(factors)
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scatter small numbers over 64 bits (splitmix64)."""
-    values = values * np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def _is_repetition(symbols: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import COMPILED, load_bytes, read_score
@@ -59,8 +60,8 @@ class Failure(NamedTuple):
 def describe(ids: np.ndarray, notes: int, seconds: float, losses: Losses = NO_LOSSES) -> Facts:
     """The facts of a document in its own key, uint16[n]; what the ids themselves do not tell is given."""
     types = np.bincount(TOKEN_TYPE[ids], minlength=len(TOKEN_TYPES))
-    digest = hashlib.blake2b(np.ascontiguousarray(ids).data, digest_size=16)
-    return Facts(notes, seconds, *pitch_range(ids), *losses, types.tolist(), digest.hexdigest())
+    digest = hexdigest(np.ascontiguousarray(ids).data)
+    return Facts(notes, seconds, *pitch_range(ids), *losses, types.tolist(), digest)
 
 
 def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int, Document | Failure]]:

@@ -4,7 +4,6 @@ A row is a piece: its id, group and split, what is known of its encoding (:class
 All rows are one record batch, so that the ids of a shard are one array.
 """
 
-import hashlib
 import io
 import json
 import mmap
@@ -20,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.publishing import publish
 from music_assets.tokens.documents import Facts, describe
 from music_assets.tokens.transposition import semitones_of, shift
@@ -104,15 +104,17 @@ class Listing:
         The ids enter by each piece's ``digest``. That is of the piece in its own key, from which the ids of any
         transposition follow and which follows from them, so that no transposed shard has to be hashed.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(json.dumps([self.genre, self.transposition, self.fingerprint, self.failed]).encode())
-        for column in self.rows:
-            if column.dtype == pl.String():
-                digest.update(json.dumps(column.to_list()).encode())
-            else:
-                digest.update(np.ascontiguousarray(column.to_numpy()).data)
-        digest.update(np.ascontiguousarray(self.offsets).data)
-        return digest.hexdigest()
+        columns = (
+            json.dumps(column.to_list())
+            if column.dtype == pl.String()
+            else np.ascontiguousarray(column.to_numpy()).data
+            for column in self.rows
+        )
+        return hexdigest(
+            json.dumps([self.genre, self.transposition, self.fingerprint, self.failed]),
+            *columns,
+            np.ascontiguousarray(self.offsets).data,
+        )
 
 
 @dataclass(frozen=True)

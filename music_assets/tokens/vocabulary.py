@@ -1,6 +1,5 @@
 """The one place that owns token ids: miditok's REMI layout by arithmetic, then marks, genres and controls."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.keys import KEYS
 from music_assets.foundation.midi.programs import DRUMS
 from music_assets.foundation.publishing import restore
@@ -119,7 +119,7 @@ TOKEN_TYPE.setflags(write=False)
 
 
 def _fingerprint(*parts: object) -> str:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    return hexdigest(repr(parts), size=8)
 
 
 _OF_DOCUMENTS = {name: ids for name, ids in RANGES.items() if name not in ("Genre", "Control")}

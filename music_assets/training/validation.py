@@ -1,12 +1,12 @@
 """A fixed set of whole held-out pieces, and a network's bits per note on it."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from music_assets.foundation.hashing import hexdigest
 from music_assets.models.network import Network
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Vocabulary
@@ -36,7 +36,7 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
     """
     originals = sorted((s for s in shards if s.transposition == "original"), key=lambda shard: shard.genre)
     documents: dict[str, list[np.ndarray]] = {}
-    digest = hashlib.blake2b(digest_size=16)
+    hashed: list[str | bytes] = []
     for shard in originals:
         total = 0
         for row in shard.where("valid"):
@@ -44,10 +44,9 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
                 break
             document = shard.document(row)
             documents.setdefault(shard.genre, []).append(document)
-            digest.update(f"{shard.genre} {shard.piece_ids[row]} ".encode())
-            digest.update(document.tobytes())
+            hashed += [f"{shard.genre} {shard.piece_ids[row]} ", document.tobytes()]
             total += len(document)
-    return ValidationSet(documents, digest.hexdigest())
+    return ValidationSet(documents, hexdigest(*hashed))
 
 
 def validate(

@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick, TrackTick
 
+from music_assets.foundation.hashing import scatter
+
 INTERVALS = 10
 """Successive intervals in a shingle."""
 MINIMUM_SHINGLES = 12
@@ -35,16 +37,8 @@ WORDS = VALUES // 2
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The 64-bit finaliser of MurmurHash3: a bijection that changes half of the bits for every bit changed."""
-    shift = np.uint64(33)
-    numbers = (numbers ^ (numbers >> shift)) * np.uint64(0xFF51AFD7ED558CCD)
-    numbers = (numbers ^ (numbers >> shift)) * np.uint64(0xC4CEB9FE1A85EC53)
-    return numbers ^ (numbers >> shift)
-
-
-_INTERVAL_HASHES = _mix(np.arange(1, 256, dtype=np.uint64))
-_DONORS = np.argsort(_mix(np.arange(VALUES * VALUES, dtype=np.uint64)).reshape(VALUES, VALUES), axis=1)
+_INTERVAL_HASHES = scatter(np.arange(1, 256, dtype=np.uint64))
+_DONORS = np.argsort(scatter(np.arange(VALUES * VALUES, dtype=np.uint64)).reshape(VALUES, VALUES), axis=1)
 """For every bin the order in which an empty one asks the others."""
 
 
@@ -112,7 +106,7 @@ def _shingles(tracks: list[TrackTick]) -> NDArray[np.uint64]:
     kept = track[:-INTERVALS] == track[INTERVALS:]
     for period in (3, 4):  # a period of 1 or 2 is one of 4 too
         kept &= ~_periodic(interval, period)
-    return np.unique(_mix(run[kept]))
+    return np.unique(scatter(run[kept]))
 
 
 def _lines(tracks: list[TrackTick]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
