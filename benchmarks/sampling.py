@@ -77,6 +77,8 @@ def sampled(checkpoint: Checkpoint, asked: dict[str, str], count: int, held_out:
     for genre in checkpoint.facts.genres:
         if asked.get("wishes") == "real":
             pieces = [piece for piece in held_out if piece.genre == genre and len(piece.notes)]
+            if not pieces:  # nor is the genre judged
+                continue
             requests = [
                 make_request(genre=genre, **{**wishes, **wishes_of(pieces[i % len(pieces)]), "seed": i, "count": 1})
                 for i in range(count)

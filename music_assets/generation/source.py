@@ -9,7 +9,8 @@ from music_assets.foundation.midi.editing import MidiEditor
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import load_bytes, read_score
 from music_assets.generation.task import BadRequest
-from music_assets.tokens.remi import TooLong, bar_lines, encode
+from music_assets.tokens.grid import bar_lines
+from music_assets.tokens.remi import TooLong, encode
 from music_assets.tokens.vocabulary import RANGES
 
 _BAR, _PROGRAM, _TIME_SIGNATURE = RANGES["Bar"].start, RANGES["Program"], RANGES["TimeSig"]

@@ -21,8 +21,9 @@ from music_assets.models.network import TokenNetwork
 from music_assets.tokens.constraints import Constraints
 from music_assets.tokens.controls import control_class
 from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.grid import TICKS_PER_QUARTER
 from music_assets.tokens.infill import join
-from music_assets.tokens.remi import TICKS_PER_QUARTER, canonical, decode, encode, notes
+from music_assets.tokens.remi import canonical, decode, encode, notes
 from music_assets.tokens.vocabulary import PROGRAMS, RANGES, TIME_SIGNATURES, Controls
 
 NOTES_IN_BAR = 256

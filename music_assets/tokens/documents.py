@@ -13,7 +13,8 @@ from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import COMPILED, load_bytes, read_score
-from music_assets.tokens.remi import NO_LOSSES, Losses, TooLong, encode_measured
+from music_assets.tokens.grid import NO_LOSSES, Losses
+from music_assets.tokens.remi import TooLong, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
 
@@ -25,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Facts(NamedTuple):
-    """What a shard says of a document beside its ids. The losses are those of :class:`~.remi.Losses`."""
+    """What a shard says of a document beside its ids. The losses are those of :class:`~.grid.Losses`."""
 
     notes: int
     seconds: float

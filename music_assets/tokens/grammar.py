@@ -102,7 +102,7 @@ class Grammar:
     here. Nor is the length of a document bounded here: above ``remi.MAX_IDS`` the encoder would refuse it.
 
     The grammar is the product of eight small automata, each with a row of two tables for each of its states:
-    ``allowed`` bool[1126, size], 1.0 MB, and ``following`` int16[1126, size], 2.0 MB.
+    ``allowed`` bool[1126, size], 1.1 MB, and ``following`` int16[1126, size], 2.2 MB.
 
     ========  ======  ===========================  =========================================================
     name      states  remembers                    forbids

@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from music_assets.tokens.remi import TICKS_PER_QUARTER, NoteArray, TooLong
+from music_assets.tokens.grid import TICKS_PER_QUARTER
+from music_assets.tokens.remi import NoteArray, TooLong
 from music_assets.tokens.vocabulary import DRUMS
 
 STEPS_PER_QUARTER = 4

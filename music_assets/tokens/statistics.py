@@ -16,7 +16,7 @@ QUANTILES = {"shortest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.7
 class TokenStatistics:
     """Sums and means over pieces. Shares and errors are of all notes in the files, kept or not.
 
-    What the losses mean says :class:`~.remi.Losses`.
+    What the losses mean says :class:`~.grid.Losses`.
     """
 
     pieces: int

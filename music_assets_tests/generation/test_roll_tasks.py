@@ -13,7 +13,8 @@ from music_assets.generation.generate import generate, stream
 from music_assets.generation.request import make_request
 from music_assets.generation.roll_tasks import filtered
 from music_assets.generation.task import BadRequest
-from music_assets.tokens.remi import bar_lines, encode, notes
+from music_assets.tokens.grid import bar_lines
+from music_assets.tokens.remi import encode, notes
 from music_assets_tests.foundation.midi.mido_reading import heard_by_mido
 from music_assets_tests.generation.checkpoints import untrained
 from music_assets_tests.midi_files import make_tune
