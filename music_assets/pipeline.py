@@ -55,7 +55,7 @@ def run_pipeline(
             run("generated_samples", partition=due.partition, config=due.settings)
         reports = reports_due(instance, paths, architecture)
         if reports:
-            run(*reports, partition=architecture)
+            run(*reports, partition=architecture, configs=reports)
         if not unsampled and not reports:
             print(f"samples and reports [{architecture}] are up to date with the champion")
     return paths.evaluation(architecture) / "report.html"
@@ -141,14 +141,16 @@ class AssetRunner:
         partition: str | None = None,
         tags: Mapping[str, str] | None = None,
         config: Mapping[str, Any] | None = None,
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Materialise assets in one run.
 
         Args:
-            assets: their names; a config is of the one that is named.
+            assets: their names.
             partition: of all of them; where the tags name a range of partitions, what to call it.
             tags: of the run.
-            config: the asset's settings.
+            config: settings of all of them.
+            configs: settings of each, where they differ.
 
         Raises:
             KeyboardInterrupt: it was interrupted; the message is for people.
@@ -156,6 +158,7 @@ class AssetRunner:
             RuntimeError: it failed by a bug, with its traceback in words.
         """
         name = " + ".join(assets) + (f" [{partition}]" if partition else "")
+        configs = configs or dict.fromkeys(assets, config or {})
         print(name, flush=True)
         began = time.monotonic()
         with _PeakMemory() as memory:
@@ -167,7 +170,7 @@ class AssetRunner:
                 tags={PROCESS: own_process(), MAX_RETRIES_TAG: "0", **(tags or {})},
                 run_config={
                     "loggers": {"plain": {"config": {}}},
-                    "ops": {asset: {"config": dict(config)} for asset in assets} if config else {},
+                    "ops": {asset: {"config": dict(own)} for asset, own in configs.items() if own},
                 },
                 raise_on_error=False,
             )

@@ -13,6 +13,9 @@ from music_assets.checkpoints.runs import CheckpointError, CheckpointFacts, newe
 from music_assets.corpus.index.queries import index_summary
 from music_assets.defs.partitions import GENRES
 from music_assets.defs.resources import Materialization, latest
+from music_assets.evaluation.settings import EvaluationSettings, ReportSettings
+from music_assets.foundation.settings import Settings
+from music_assets.generation.request import Wishes
 from music_assets.paths import DataPaths
 from music_assets.tokens.build import pieces_to_encode, stored_shard, transposed
 from music_assets.tokens.shards import Shard, stored_hash
@@ -169,11 +172,11 @@ def samples_due(
     champion, due, made = trained.text("champion"), [], _samples(instance, architecture, trained)
     newest = max((one for one in made.values() if one), key=lambda one: one.storage_id, default=None)
     for genre, sampled in made.items():
-        settings = {**_settings(sampled or newest), **(wanted or {})}
+        settings = {**_settings(sampled or newest, Wishes), **(wanted or {})}
         if (
             sampled is None
             or sampled.text("run") != champion
-            or _settings(sampled) != settings
+            or _settings(sampled, Wishes) != settings
             or not paths.samples(architecture, genre).exists()
         ):
             partition = dg.MultiPartitionKey({"architecture": architecture, "genre": genre})
@@ -182,11 +185,14 @@ def samples_due(
     return due
 
 
-def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> list[str]:
-    """Find the measures that are not of the champion and its samples, and with them the page that shows them."""
+def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: str) -> dict[str, Mapping[str, Any]]:
+    """Find the measures that are not of the champion and its samples, and with them the page that shows them.
+
+    Each with the settings that it was made with last.
+    """
     trained = latest(instance, dg.AssetKey("checkpoint"), architecture)
     if trained is None:
-        return []
+        return {}
     champion, folder = trained.text("champion"), paths.evaluation(architecture)
     sampled = max((one.storage_id for one in _samples(instance, architecture, trained).values() if one), default=0)
 
@@ -198,7 +204,13 @@ def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: st
     due = [measure for measure, inputs in after.items() if is_due(measure, f"{measure}.json", inputs)]
     measured = [latest(instance, dg.AssetKey(measure), architecture) for measure in after]
     newest = max([sampled, *(one.storage_id for one in measured if one)])
-    return [*due, "evaluation_report"] if due or is_due("evaluation_report", "report.html", newest) else []
+    if due or is_due("evaluation_report", "report.html", newest):
+        due.append("evaluation_report")
+    kinds: dict[str, type[Settings]] = {"evaluation_report": ReportSettings}
+    return {
+        asset: _settings(latest(instance, dg.AssetKey(asset), architecture), kinds.get(asset, EvaluationSettings))
+        for asset in due
+    }
 
 
 def _samples(
@@ -215,10 +227,12 @@ def _samples(
     }
 
 
-def _settings(made: Materialization | None) -> dict[str, Any]:
-    """The settings that something was made with."""
+def _settings(made: Materialization | None, kind: type[Settings]) -> dict[str, Any]:
+    """The settings that something was made with, but for those that an earlier version had."""
     stored = made.metadata.get("settings") if made else None
-    return dict(stored.value) if isinstance(stored, dg.JsonMetadataValue) and isinstance(stored.value, dict) else {}
+    if not isinstance(stored, dg.JsonMetadataValue) or not isinstance(stored.value, dict):
+        return {}
+    return {name: value for name, value in stored.value.items() if name in kind.model_fields}
 
 
 def _event(made: Materialization | None) -> str:

@@ -303,7 +303,10 @@ def comparison(context: dg.AssetExecutionContext, config: ComparisonConfig, data
         if (path := paths.shard(genre, "original")).exists()
     ]
     rows = compare_architectures(trained, shards, config)
-    for path, text in ((paths.comparison, markdown(rows)), (paths.comparison.with_suffix(".json"), as_json(rows))):
+    for path, text in (
+        (paths.comparison, markdown(rows)),
+        (paths.comparison.with_suffix(".json"), as_json(rows, config)),
+    ):
         with publish(path) as fresh:
             fresh.write_text(text)
     return dg.MaterializeResult(

@@ -164,6 +164,7 @@ def _number(value: float | None, unit: str = "tokens", per: str = "") -> str:
     return f"{value:,.0f}" + ("" if unit == "tokens" else f" {unit}{per}")
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """The table for programs."""
-    return json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n"
+def as_json(rows: Sequence[Row], settings: EvaluationSettings) -> str:
+    """The table for programs, with the settings that it was made with."""
+    stored = {"settings": settings.model_dump(), "rows": [dataclasses.asdict(row) for row in rows]}
+    return json.dumps(stored, indent=2) + "\n"

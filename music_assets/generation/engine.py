@@ -76,7 +76,8 @@ def write(
         randoms: one a row; a row depends on its context and its own one alone.
         begin: ids that each row begins with, without a draw.
     """
-    rows = _Rows(network, contexts, prompt, unconditional, bars, decoding.guided)
+    guided = decoding.guided and prompt(bars) != list(unconditional)
+    rows = _Rows(network, contexts, prompt, unconditional, bars, guided)
     live = np.arange(len(contexts))
     for token in begin:
         tokens = np.full(len(live), token)

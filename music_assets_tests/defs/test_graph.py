@@ -122,11 +122,15 @@ def test_samples_and_reports(trained: Graph):
         for name, ids in zip(batch.names, batch.ids, strict=True):
             assert np.array_equal(encode(load_score(batch.folder / f"{name}.mid")), ids)
             assert (batch.folder / f"{name}.png").stat().st_size > 1000
-    assert reports_due(trained.instance, trained.paths, "gpt") == [*MEASURES, "evaluation_report"]
+    assert list(reports_due(trained.instance, trained.paths, "gpt")) == [*MEASURES, "evaluation_report"]
     trained.make(*MEASURES, partition="gpt", config=QUICK)
-    assert reports_due(trained.instance, trained.paths, "gpt") == ["evaluation_report"]
+    assert list(reports_due(trained.instance, trained.paths, "gpt")) == ["evaluation_report"]
     trained.make("evaluation_report", partition="gpt")
-    assert reports_due(trained.instance, trained.paths, "gpt") == []
+    assert reports_due(trained.instance, trained.paths, "gpt") == {}
+    for genre in ("jig", "reel"):  # samples made anew: the measures are due again, with the settings of the last time
+        trained.make("generated_samples", partition=f"gpt|{genre}", config=settings)
+    due = reports_due(trained.instance, trained.paths, "gpt")
+    assert due["consistency_report"].items() >= QUICK.items()
     folder = trained.paths.evaluation("gpt")
     likelihoods = json.loads((folder / "likelihood.json").read_text())["result"]["rows"]
     models = {row["model"] for row in likelihoods}

@@ -88,7 +88,9 @@ def test_the_table_keeps_apart_what_does_not_compare(rows):
     assert of["gpt"]["training tokens/s"] == "2,000"
     without = markdown([row for row in rows if row.model != "pianoroll"])
     assert "roll" not in without
-    (roll,) = (row for row in json.loads(as_json(rows)) if row["model"] == "pianoroll")
+    stored = json.loads(as_json(rows, EvaluationSettings(seed=7)))
+    assert stored["settings"]["seed"] == 7
+    (roll,) = (row for row in stored["rows"] if row["model"] == "pianoroll")
     assert roll["bits_per_note"] is None
     assert roll["remark"] == remark
 

@@ -2,15 +2,21 @@
 
 import io
 import json
+import os
+import random
+import tarfile
 from collections import Counter
+from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mido.midifiles.meta import KeySignatureError
 
 from music_assets.foundation.keys import parse_key
+from music_assets.foundation.midi.editing import MidiEditor
 from music_assets.foundation.midi.programs import DRUMS, find_programs
 from music_assets.foundation.midi.reading import read_score
 from music_assets.foundation.midi.writing import write_midi
@@ -18,6 +24,7 @@ from music_assets.foundation.settings import InvalidSettings
 from music_assets.generation.generate import generate, stream
 from music_assets.generation.request import Request, make_request
 from music_assets.generation.samples import write_candidate
+from music_assets.generation.source import SourceFile
 from music_assets.generation.task import BadRequest
 from music_assets.tokens.grid import bar_lines
 from music_assets.tokens.remi import encode, notes
@@ -245,3 +252,38 @@ def test_a_candidate_is_written_with_what_made_it(tmp_path):
     assert again.midi == (tmp_path / "reel-1.mid").read_bytes()
     assert mido.MidiFile(file=io.BytesIO(again.midi)).tracks
     assert (tmp_path / "reel-1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MUSIC_ASSETS_CORPUS" not in os.environ, reason="MUSIC_ASSETS_CORPUS names no corpus folder")
+@pytest.mark.timeout(3000)
+def test_real_files_go_on_and_are_filled_and_keep_what_lies_outside(tmp_path):
+    done = 0
+    with tarfile.open(Path(os.environ["MUSIC_ASSETS_CORPUS"]) / "midi.tar.xz") as archive:
+        for member in random.Random(1).sample([member for member in archive if member.isfile()], 550):
+            file = archive.extractfile(member)
+            assert file is not None
+            path = tmp_path / "song.mid"
+            path.write_bytes(file.read())
+            try:
+                heard = heard_by_mido(path.read_bytes()).notes
+                bars = SourceFile(str(path)).bars
+            except (BadRequest, OSError, EOFError, ValueError, LookupError, KeySignatureError):
+                continue  # what we or mido refuse
+            if MidiEditor(path.read_bytes()).to_bytes() != path.read_bytes():
+                continue  # mended first: mido reads the damaged one otherwise
+            lines = bar_lines(read_score(path.read_bytes()).score, bars)
+            for first, last in ((bars, None), (bars // 2, bars // 2 + min(2, bars) - 1)):
+                if last is None:
+                    (one,) = generate(untrained(), continue_file=path, bars=2, count=1)
+                    start, end = int(lines[-1]), 10**9
+                else:
+                    first = max(first, 1)
+                    last = min(max(last, first), bars)
+                    (one,) = generate(untrained(), fill_file=path, from_bar=first, to_bar=last, count=1)
+                    start, end = int(lines[first - 1]), int(lines[last])
+                after = heard_by_mido(one.midi).notes
+                assert not beside(path, start, end) - after, member.name
+                assert all(start <= note[0] < end for note in after - heard), member.name
+            done += 1
+    assert done > 450

@@ -102,8 +102,9 @@ class MidiEditor:
     def add(self, notes: Iterable[Note]) -> None:
         """Put notes in: into the track and channel that plays their program, or into a new one.
 
-        A note ends where the next one on the same key of its channel begins. One that would begin while one of the file
-        sounds there goes to another channel, and is left out if none is free.
+        A note ends where the next one on the same key of its channel begins, and of two that begin there together one
+        is put in. One that would begin while one of the file sounds there goes to another channel, and is left out if
+        none is free.
         """
         self._drop_removed()
         by_program: dict[int, list[Note]] = defaultdict(list)
@@ -229,7 +230,9 @@ class MidiEditor:
             if any(onset <= note.onset < end for onset, end in others):
                 left.append(note)
                 continue
-            if (before := latest.get(note.pitch)) is not None:
+            if (before := latest.get(note.pitch)) is not None and placed[before].onset == note.onset:
+                continue
+            if before is not None:
                 placed[before] = placed[before]._replace(end=min(placed[before].end, note.onset))
             latest[note.pitch] = len(placed)
             placed.append(note._replace(end=min([note.end, *(onset for onset, _ in others if onset > note.onset)])))
@@ -301,14 +304,17 @@ def _parse(data: bytes) -> tuple[bytes, int, int, list[_Track]] | None:
 def _parse_track(chunk: bytes) -> _Track | None:
     """The events of a track; None if it is not well formed."""
     events: list[_Event] = []
-    position = tick = status = port = 0
+    position = tick = running = port = 0
     try:
         while position < len(chunk):
             delta, position = _number(chunk, position)
             tick += delta
+            status = running
             if chunk[position] & 0x80:
                 status = chunk[position]
                 position += 1
+            if status < 0xF0:
+                running = status  # meta and system events leave it, as programs in use write
             if status == _META:
                 kind, begin = chunk[position], position
                 size, position = _number(chunk, position + 1)

@@ -173,6 +173,16 @@ def test_a_note_where_its_key_sounds_takes_another_channel():
     assert data
 
 
+def test_running_status_goes_on_behind_a_meta_event():
+    text = bytes([10, 0xFF, 1, 2, 37, 43])
+    file = smf([bytes([0, 0x90, 60, 80]) + text + bytes([90, 60, 0, 10, 64, 80, 20, 64, 0, 0, 0xFF, 0x2F, 0])])
+    editor = MidiEditor(file)
+    assert editor.to_bytes() == file
+    editor.cut(50)
+    assert heard(editor.to_bytes()) == Counter({(0, 100, 60, 80, 0): 1})
+    assert others(editor.to_bytes()) == others(file)
+
+
 def test_what_is_no_music_is_refused():
     for data in (b"", b"<html>", smf([])[:10]):
         with pytest.raises(BadMidi):
