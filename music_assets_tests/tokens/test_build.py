@@ -207,7 +207,7 @@ def test_what_failed_stays_failed_until_its_file_or_the_reader_changes(tmp_path:
     genre.pieces = genre.pieces.with_columns(md5="piece_id")
     assert [genre.build("original")[0].encoded for _ in range(2)] == [2, 0]
 
-    monkeypatch.setattr(build, "READER_VERSION", build.READER_VERSION + 1)
+    monkeypatch.setattr(build, "READER_VERSION", f"{build.READER_VERSION} newer")
     again = genre.build("original")[0]
     assert (again.encoded, again.pieces, again.content_hash) == (1, 1, genre.build("original")[0].content_hash)
     assert genre.build("original")[0].encoded == 0

@@ -2,7 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,12 @@ class Facts:
         "Hash of the notes alone: onsets (from the first one), durations, pitches and drum flags on a grid of "
         f"{CONTENT_GRID} positions a beat. Other instruments, dynamics and tempo do not change it.",
     ]
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """Field name to the type of its values other than None, in the order of the fields."""
+        hints = get_type_hints(cls).items()
+        return {name: get_args(hint)[0] if isinstance(hint, UnionType) else hint for name, hint in hints}
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
+from music_assets.corpus.reading.facts import Facts
 from music_assets.corpus.reading.verdicts import READER_VERSION, REFUSED, examine
 from music_assets.corpus.reading.walk import FOUND_SCHEMA, walk
 from music_assets.foundation.errors import MusicAssetsError
@@ -24,6 +25,7 @@ ROWS_IN_A_PART = 2_000
 TRIES = 3
 """Scans that try a file whose reader dies, takes too long or runs out of memory, before the file is to blame."""
 
+_DTYPES = {int: pl.Int32(), float: pl.Float64(), str: pl.String(), list[int]: pl.List(pl.UInt8())}
 FILES_SCHEMA = pl.Schema(
     {
         **{name: kind for name, kind in FOUND_SCHEMA.items() if name != "misnamed"},
@@ -31,31 +33,7 @@ FILES_SCHEMA = pl.Schema(
         "md5": pl.String(),
         "verdict": pl.String(),
         "detail": pl.String(),
-        "notes": pl.Int32(),
-        "drum_notes": pl.Int32(),
-        "tracks": pl.Int32(),
-        "programs": pl.List(pl.UInt8()),
-        "bars": pl.Int32(),
-        "beats": pl.Float64(),
-        "seconds": pl.Float64(),
-        "tempo": pl.Float64(),
-        "tempo_changes": pl.Int32(),
-        "time_signature": pl.String(),
-        "time_signature_changes": pl.Int32(),
-        "pitch_min": pl.Int16(),
-        "pitch_max": pl.Int16(),
-        "polyphony": pl.Float64(),
-        "key": pl.String(),
-        "key_confidence": pl.Float64(),
-        "notes_per_beat": pl.Float64(),
-        "notes_per_second": pl.Float64(),
-        "velocity_levels": pl.Int16(),
-        "velocity_std": pl.Float64(),
-        "lyrics": pl.Int32(),
-        "markers": pl.Int32(),
-        "ticks_per_quarter": pl.Int32(),
-        "piece_id": pl.String(),
-        "content_hash": pl.String(),
+        **{name: _DTYPES[kind] for name, kind in Facts.types().items()},
         "fingerprint": pl.List(pl.UInt32()),
     }
 )
@@ -237,7 +215,7 @@ def scan(
 def files_digest(files: pl.DataFrame) -> str:
     """Hash of what the table says of each file; modification times do not count."""
     lines = files.select(pl.concat_str(["path", "md5", "verdict"], separator="\t", ignore_nulls=True))
-    return hexdigest("\n".join([str(READER_VERSION), *lines.to_series()]))
+    return hexdigest("\n".join([READER_VERSION, *lines.to_series()]))
 
 
 @dataclass(frozen=True)
@@ -294,7 +272,7 @@ def read_files(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
         OSError: it cannot be read now.
     """
     try:
-        if pl.read_parquet_metadata(file).get(_VERSION_KEY) == str(READER_VERSION):
+        if pl.read_parquet_metadata(file).get(_VERSION_KEY) == READER_VERSION:
             return pl.read_parquet(file, columns=columns, glob=False)
     except (FileNotFoundError, pl.exceptions.PolarsError):
         pass
@@ -310,7 +288,7 @@ def _load(file: Path, columns: list[str] | None = None) -> pl.DataFrame:
 
 
 def _save(table: pl.DataFrame, target: Path) -> None:
-    table.write_parquet(target, metadata={_VERSION_KEY: str(READER_VERSION)})
+    table.write_parquet(target, metadata={_VERSION_KEY: READER_VERSION})
 
 
 def _read(
