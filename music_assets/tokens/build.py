@@ -146,7 +146,7 @@ def pieces_to_encode(pieces: pl.DataFrame, original: Listing) -> pl.DataFrame:
     """
     md5 = pl.col("md5").fill_null("") if "md5" in pieces.columns else pl.lit("")
     missing = pieces.filter(~pl.col("piece_id").is_in(original.piece_ids)).with_columns(
-        md5=md5, file=pl.format("reader {}, md5 {}", READER_VERSION, md5)
+        md5=md5, file=pl.format("reader {}, md5 {}", pl.lit(READER_VERSION), md5)
     )
     failed = pl.DataFrame([*original.failed_files.items()], {"piece_id": pl.String, "file": pl.String}, orient="row")
     return missing.join(failed, on=["piece_id", "file"], how="anti", maintain_order="left")
