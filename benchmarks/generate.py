@@ -49,9 +49,9 @@ def main() -> None:
 
 def against_transformers(checkpoint: Checkpoint, rows: int) -> Result:
     """Notes per second of ``rows`` candidates at once."""
-    made = generate(checkpoint, bars=BARS, count=rows)
+    made = generate(checkpoint, bars=BARS, count=rows, guidance=1.0)
     tokens, notes = sum(len(one.ids) for one in made), sum(one.note_count for one in made)
-    ours = notes / _median(lambda: generate(checkpoint, bars=BARS, count=rows))
+    ours = notes / _median(lambda: generate(checkpoint, bars=BARS, count=rows, guidance=1.0))
     model, length = _transformers(checkpoint), round(tokens / rows)
 
     def theirs() -> None:
@@ -73,7 +73,7 @@ def against_transformers(checkpoint: Checkpoint, rows: int) -> Result:
 
 def first_bar(checkpoint: Checkpoint) -> Result:
     """From a loaded checkpoint to the first bar; beside it the whole of one candidate."""
-    request = make_request(bars=BARS, count=1)
+    request = make_request(bars=BARS, count=1, guidance=1.0)
 
     def begin() -> None:
         bars = stream(checkpoint, request)
@@ -139,8 +139,8 @@ def bound(checkpoint: Checkpoint) -> Result:
     """Tokens per second of one candidate in percent of those if a token took as long as reading the weights once."""
     weights = np.concatenate([p.detach().numpy().ravel() for p in checkpoint.network.parameters()])
     read = min(_median(lambda: weights.sum()) for _ in range(5))
-    made = generate(checkpoint, bars=BARS, count=1)
-    token = _median(lambda: generate(checkpoint, bars=BARS, count=1)) / len(made[0].ids)
+    made = generate(checkpoint, bars=BARS, count=1, guidance=1.0)
+    token = _median(lambda: generate(checkpoint, bars=BARS, count=1, guidance=1.0)) / len(made[0].ids)
     return Result(
         "generate_share_of_weight_reading", round(100 * read / token, 1), "%", "reading all weights a token", 100.0,
         round(read / token, 2), machine(),

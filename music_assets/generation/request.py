@@ -53,7 +53,7 @@ class Wishes(Settings):
         default=1.0, gt=0, le=100, description="How many times less likely the pitches of the last 32 notes become"
     )
     guidance: float = Field(
-        default=1.0,
+        default=2.0,
         ge=0,
         le=20,
         description="How strongly genre and wishes steer: 1 as learned, more exaggerates them, 0 forgets them",
