@@ -60,6 +60,7 @@ class _TokenTask(Task):
         return self.request.bars
 
     def prompt(self, bars: int | None) -> list[int]:
+        """What is asked of the network, where so many bars follow; None if nobody knows."""
         said = None if bars is None else control_class("bars", bars)
         return self.vocabulary.prompt(self.request.genre, self.controls._replace(bars=said))
 
@@ -116,16 +117,16 @@ class Composition(_TokenTask):
         asked = self.request
         if not asked.notes:
             return _NO_IDS
-        sets = self.grammar.constraints.instruments
-        programs = sorted(programs for programs in (sets[0] if sets else {0}) if programs != DRUMS) or [0]
+        sets = self.grammar.constraints.instruments or (frozenset({0}),)
+        pitched = [min(programs - {DRUMS}) for programs in sets if programs - {DRUMS}]
         signature = asked.time_signature_index
         ids = _quarter_notes(
             asked.notes,
-            programs[0],
+            pitched[0],
             asked.tempo or _USUAL_TEMPO,
             _COMMON_TIME if signature is None else TIME_SIGNATURES[signature],
         )
-        if asked.bars is not None and (begun := int((ids == _BAR).sum())) > asked.bars:
+        if asked.length is None and (begun := int((ids == _BAR).sum())) > (asked.bars or asked.max_bars):
             raise BadRequest(f"The notes to begin with fill {begun} bars: ask for at least as many.")
         return ids
 

@@ -120,12 +120,12 @@ def test_another_seed_or_another_request_begins_otherwise():
 
 
 def test_notes_to_begin_with_and_a_length_in_notes():
-    for one in generate(untrained(), notes=[60, 62, 64], length=40, count=3, instruments=["violin"], tempo=90):
+    for one in generate(untrained(), notes=[60, 62, 64], length=40, count=3, instruments=["drums", "violin"], tempo=90):
         made = notes(one.ids)
         assert len(made) == 40
         assert made.pitch[:3].tolist() == [60, 62, 64]
         assert made.onset[:3].tolist() == [0, 1, 2]
-        assert set(made.program.tolist()) == {40}
+        assert set(made.program.tolist()) == {40, DRUMS}
         assert len(read_score(one.midi).score.tempos) == 1
 
 
