@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from music_assets.foundation.errors import MusicAssetsError
+from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.interrupts import Interrupts
 from music_assets.generation.request import OPTION_NAMES, Request, make_request
 from music_assets.paths import DataPaths, file_name
@@ -59,6 +60,7 @@ def generate(
     from music_assets.rendering.audio import render_many
     from music_assets.training.precision import choose_device
 
+    out.mkdir(parents=True, exist_ok=True)
     champion = load_checkpoint(_checkpoint(architecture, checkpoint), choose_device())
     interrupts, candidates = Interrupts(), []
     with tqdm(unit=" bars", bar_format="{n} bars in {elapsed}{postfix}") as shown:
@@ -74,8 +76,8 @@ def generate(
     if interrupts.received:
         typer.echo("Stopped: what has been written is kept.", err=True)
     name = request.continue_file or request.fill_file
-    stem = f"{Path(name).stem if name else file_name(request.genre or 'music')}-{request.seed}"
-    out.mkdir(parents=True, exist_ok=True)
+    of = hexdigest(request.model_dump_json(exclude={"count"}), size=3)  # another request overwrites no candidate
+    stem = f"{Path(name).stem if name else file_name(request.genre or 'music')}-{request.seed}-{of}"
     paths = [out / f"{stem}-{one.index:03d}" for one in candidates]
     for path, one in zip(paths, candidates, strict=True):
         write_candidate(one, request, champion, path)

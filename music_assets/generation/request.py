@@ -184,7 +184,7 @@ class Request(Wishes):
 
     @property
     def command(self) -> str:
-        """The command line that makes the same again."""
+        """The command line that makes the same again, but for the network that is asked."""
         options = ["music-assets generate"]
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)

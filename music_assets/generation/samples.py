@@ -99,7 +99,7 @@ def write_candidate(candidate: Candidate, request: Request, checkpoint: Checkpoi
     """Write a candidate as ``path`` with the suffixes .mid, .png and .json; the last says how it was made."""
     facts = checkpoint.facts
     made = {
-        "command": request.command,
+        "command": f"{request.command} --architecture {facts.architecture}",
         "candidate": candidate.index,
         "request": request.model_dump(),
         "architecture": facts.architecture,

@@ -245,7 +245,8 @@ def test_a_candidate_is_written_with_what_made_it(tmp_path):
     write_candidate(second, request, untrained(), tmp_path / "reel-1")
     made = json.loads((tmp_path / "reel-1.json").read_text())
     assert made["command"] == (
-        "music-assets generate --instruments piano,drums --bars 2 --key 'C minor' --count 2 --seed 4 --genre reel"
+        "music-assets generate --instruments piano,drums --bars 2 --key 'C minor' --count 2 --seed 4 --genre reel "
+        "--architecture gpt"
     )
     again = generate(untrained(), Request.model_validate(made["request"]))[made["candidate"]]
     assert again.ids.tolist() == made["ids"]
