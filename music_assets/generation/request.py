@@ -94,6 +94,11 @@ class Wishes(Settings):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse wishes that exclude each other, and those that mean nothing beside the others."""
+        filling = getattr(self, "fill_file", None) is not None
+        if self.guidance_at_end is not None and self.bars is None and not filling:
+            raise ValueError(
+                "guidance_at_end needs to know where the end is: ask for a number of bars, or leave it out."
+            )
         if self.length is not None and self.bars is not None:
             raise ValueError("Bars and length exclude each other: ask for a number of bars or of notes.")
         programs = frozenset[int]().union(*self.instrument_sets)

@@ -45,6 +45,8 @@ class _TokenTask(Task):
             if not programs & self.heard:
                 known = ", ".join(instrument_name(program) for program in sorted(self.heard))
                 raise BadRequest(f"The network has never heard {name}: choose among {known}.")
+        if request.density is not None and checkpoint.facts.training.get("control_share") == 0:
+            raise BadRequest("The network was trained without controls and knows no density: leave it out.")
         self.controls = _controls(request)
 
     @property

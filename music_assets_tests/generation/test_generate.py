@@ -6,6 +6,7 @@ import os
 import random
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -207,6 +208,7 @@ def test_bars_come_one_by_one_and_the_writing_can_be_stopped(song):
         ({"notes": [61], "key": "C"}, "61 to begin with is not in C"),
         ({"instruments": ["drums"], "key": "C"}, "Drums have no key"),
         ({"length": 1, "instruments": ["piano", "bass"]}, "too few"),
+        ({"guidance_at_end": 1.0}, "where the end is"),
         ({"notes": [60, 200]}, "0 to 127"),
     ],
 )
@@ -222,6 +224,10 @@ def test_what_this_checkpoint_or_file_cannot_do_is_said_before_anything_is_drawn
 
     refused("polka", UnknownGenre, genre="polka")
     refused("never heard sitar: choose among Acoustic Grand Piano", instruments=["sitar"])
+    deaf = untrained()
+    deaf = replace(deaf, facts=deaf.facts.model_copy(update={"training": {"control_share": 0}}))
+    with pytest.raises(BadRequest, match="knows no density"):
+        next(stream(deaf, make_request(density=3)))
     refused("There is no file", continue_file=tmp_path / "none.mid")
     refused("has 12 bars: fill bars from 1 to 12", fill_file=song, from_bar=12, to_bar=13)
     refused("continue it from bar 2 to 13", continue_file=song, from_bar=14)
