@@ -225,9 +225,7 @@ def compare(
     minutes: Annotated[
         float, typer.Option(help="Training budget of each in minutes.", min=0.01, callback=_finite)
     ] = 3.5,
-    architectures: Annotated[
-        str, typer.Option(help="What to compare, separated by commas.")
-    ] = "gpt,lstm,gru,pianoroll",
+    architectures: Annotated[str, typer.Option(help="What to compare, separated by commas.")] = ",".join(ARCHITECTURES),
     preset: Preset = None,
     retrain: Retrain = False,
     seed: Annotated[int, typer.Option(help="Seed of the weights and the batches.", min=0, max=2**63 - 1)] = 0,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from music_assets.generation.choice import Filters, choose
 from music_assets.generation.context import Context
-from music_assets.generation.task import Bar
+from music_assets.generation.task import REPEATED_NOTES, Bar
 from music_assets.models.network import TokenNetwork
 from music_assets.tokens.grammar import Grammar
 from music_assets.tokens.repeat_memory import RepeatMemory
@@ -21,7 +21,6 @@ from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
 _PITCHES = np.isin(np.arange(Vocabulary().size), [*RANGES["Pitch"], *RANGES["PitchDrum"]])
-_REPEATED_NOTES = 32
 _SMALLEST_ROOM = 64
 
 
@@ -55,31 +54,45 @@ class Decoding:
         return self.guidance != 1 or self.guidance_at_end not in (None, 1)
 
 
-def write(
-    network: TokenNetwork,
-    contexts: Sequence[Context],
-    prompt: Prompt,
-    unconditional: Sequence[int],
-    grammar: Grammar,
-    states: NDArray[np.int64],
-    bars: int | None,
-    decoding: Decoding,
-    randoms: Sequence[np.random.Generator],
-    begin: Sequence[int] | NDArray[np.int64] = (),
-) -> Generator[Bar]:
-    """Write on from each context until the grammar ends it; whoever stops iterating stops the writing.
+@dataclass(frozen=True)
+class Job:
+    """Music to be written, a row a candidate; a row depends on its own context, state and random numbers alone."""
 
-    Args:
-        unconditional: the prompt of music that nothing is asked of.
-        states: int64[automata, B] of the grammar before the first token.
-        bars: how many will be written, None if nobody knows.
-        randoms: one a row; a row depends on its context and its own one alone.
-        begin: ids that each row begins with, without a draw.
-    """
-    guided = decoding.guided and prompt(bars) != list(unconditional)
-    rows = _Rows(network, contexts, prompt, unconditional, bars, guided)
-    live = np.arange(len(contexts))
-    for token in begin:
+    network: TokenNetwork
+    contexts: Sequence[Context]
+    prompt: Prompt
+    unconditional: list[int]
+    """The prompt of music that nothing is asked of."""
+    grammar: Grammar
+    states: NDArray[np.int64]
+    """Of the grammar before the first token, int64[automata, B]."""
+    bars: int | None
+    """How many will be written, None if nobody knows."""
+    decoding: Decoding
+    randoms: Sequence[np.random.Generator]
+    begin: Sequence[int] | NDArray[np.int64] = ()
+    """Ids that each row begins with, without a draw."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether the network is also asked what it would write unasked, and that differs."""
+        return self.decoding.guided and self.prompt(self.bars) != self.unconditional
+
+    def part(self, rows: NDArray[np.int64]) -> "Job":
+        """The job of some rows."""
+        return replace(
+            self,
+            contexts=[self.contexts[row] for row in rows],
+            states=self.states[:, rows],
+            randoms=[self.randoms[row] for row in rows],
+        )
+
+
+def write(job: Job) -> Generator[Bar]:
+    """Write on from each context until the grammar ends it; whoever stops iterating stops the writing."""
+    rows, grammar, states, decoding = _Rows(job), job.grammar, job.states, job.decoding
+    live = np.arange(len(job.contexts))
+    for token in job.begin:
         tokens = np.full(len(live), token)
         yield from rows.append(live, tokens)
         states = grammar.advance(states, tokens)
@@ -95,7 +108,7 @@ def write(
             decoding.filters,
             rows.recent[live],
             decoding.repetition_penalty,
-            np.array([randoms[row].random() for row in live.tolist()]),
+            np.array([job.randoms[row].random() for row in live.tolist()]),
         )
         yield from rows.append(live, tokens)
         going = tokens != _EOS
@@ -107,24 +120,17 @@ def write(
 class _Rows:
     """What the network and the memory of repeats know of each row; row r unasked is the decoder's row B + r."""
 
-    def __init__(
-        self,
-        network: TokenNetwork,
-        contexts: Sequence[Context],
-        prompt: Prompt,
-        unconditional: Sequence[int],
-        bars: int | None,
-        guided: bool,
-    ) -> None:
-        self._contexts = contexts
-        self._prompt, self._unconditional, self._bars = prompt, list(unconditional), bars
-        self._room = max(network.config.context, len(prompt(1)) + _SMALLEST_ROOM)
-        self._asked = (True, False) if guided else (True,)
-        self._decoder = network.decoder(len(self._asked) * len(contexts), self._room)
-        self._memories = _memories(network.match_lengths, contexts)
-        self._written: list[list[int]] = [[] for _ in contexts]  # of the bar that is not complete
-        self._begun = np.zeros(len(contexts), np.int64)  # bars
-        self.recent = np.full((len(contexts), _REPEATED_NOTES), -1)
+    def __init__(self, job: Job) -> None:
+        self._contexts, self._prompt, self._unconditional, self._bars = (
+            job.contexts, job.prompt, job.unconditional, job.bars,
+        )  # fmt: skip
+        self._room = max(job.network.config.context, len(job.prompt(1)) + _SMALLEST_ROOM)
+        self._asked = (True, False) if job.guided else (True,)
+        self._decoder = job.network.decoder(len(self._asked) * len(job.contexts), self._room)
+        self._memories = _memories(job.network.match_lengths, job.contexts)
+        self._written: list[list[int]] = [[] for _ in job.contexts]  # of the bar that is not complete
+        self._begun = np.zeros(len(job.contexts), np.int64)  # bars
+        self.recent = np.full((len(job.contexts), REPEATED_NOTES), -1)
 
     def begin(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The first logits of all rows; of rows with one context the first is read, and copied."""
@@ -193,30 +199,16 @@ class _Rows:
         return max(int((window == _BAR).sum()) + to_come, 1)
 
 
-def write_in_threads(
-    network: TokenNetwork,
-    contexts: Sequence[Context],
-    prompt: Prompt,
-    unconditional: Sequence[int],
-    grammar: Grammar,
-    states: NDArray[np.int64],
-    bars: int | None,
-    decoding: Decoding,
-    randoms: Sequence[np.random.Generator],
-    begin: Sequence[int] | NDArray[np.int64] = (),
-) -> Generator[Bar]:
+def write_in_threads(job: Job) -> Generator[Bar]:
     """:func:`write`, a thread a core on a CPU: what is written is the same."""
-    threads = min(torch.get_num_threads(), len(contexts)) if network.device.type == "cpu" else 1
-    parts = np.array_split(np.arange(len(contexts)), threads)
+    threads = min(torch.get_num_threads(), len(job.contexts)) if job.network.device.type == "cpu" else 1
+    parts = np.array_split(np.arange(len(job.contexts)), threads)
     finished: queue.Queue[Bar | BaseException | None] = queue.Queue()
     stopped = threading.Event()
 
     def run(rows: NDArray[np.int64]) -> None:
         try:
-            for bar in write(
-                network, [contexts[row] for row in rows], prompt, unconditional, grammar, states[:, rows], bars,
-                decoding, [randoms[row] for row in rows], begin,
-            ):  # fmt: skip
+            for bar in write(job.part(rows)):
                 finished.put(replace(bar, row=int(rows[bar.row])))
                 if stopped.is_set():
                     return

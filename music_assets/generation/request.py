@@ -94,8 +94,7 @@ class Wishes(Settings):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse wishes that exclude each other, and those that mean nothing beside the others."""
-        filling = getattr(self, "fill_file", None) is not None
-        if self.guidance_at_end is not None and self.bars is None and not filling:
+        if self.guidance_at_end is not None and not self.has_known_end:
             raise ValueError(
                 "guidance_at_end needs to know where the end is: ask for a number of bars, or leave it out."
             )
@@ -116,6 +115,11 @@ class Wishes(Settings):
         ):
             raise ValueError(f"The pitch {outside[0]} to begin with is not in {self.key}: change notes or key.")
         return self
+
+    @property
+    def has_known_end(self) -> bool:
+        """Whether the number of bars is known before they are written."""
+        return self.bars is not None
 
     @property
     def instrument_sets(self) -> tuple[frozenset[int], ...]:
@@ -186,6 +190,11 @@ class Request(Wishes):
         if self.instrument is not None and self.instruments:
             raise ValueError("Fill one instrument, or all with instruments of your choice: leave one of them out.")
         return self
+
+    @property
+    def has_known_end(self) -> bool:
+        """See :attr:`Wishes.has_known_end`."""
+        return self.fill_file is not None or super().has_known_end
 
     @property
     def command(self) -> str:

@@ -12,7 +12,8 @@ from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.generation.choice import Filters
 from music_assets.generation.request import Request, Wishes
 from music_assets.generation.source import SourceFile
-from music_assets.generation.task import BadRequest, Bar, Candidate, Task
+from music_assets.generation.task import REPEATED_NOTES, USUAL_TEMPO, BadRequest, Bar, Candidate, Task
+from music_assets.models.decoding import FEWEST_ROWS
 from music_assets.models.roll_rnn import NO_GENRE, RollRNN, genre_number
 from music_assets.tokens import rolls
 from music_assets.tokens.remi import encode
@@ -20,9 +21,6 @@ from music_assets.tokens.rolls import HOLD, KEYS, LOWEST_PITCH, ONSET, STEPS_PER
 from music_assets.tokens.vocabulary import TIME_SIGNATURES
 
 _PIANO = 0
-_FEWEST_ROWS = 4  # with fewer, a CPU's matrix products add in another order
-_REPEATED_NOTES = 32
-_USUAL_TEMPO = 120.0
 _COMMON_TIME = TIME_SIGNATURES.index((4, 4))
 _UNHEARD = ("instruments", "density", "length", "fill_file", "instrument", "to_bar", "guidance_at_end")
 
@@ -99,7 +97,7 @@ class RollTask(Task):
 
     @property
     def _tempo(self) -> float:
-        return self.request.tempo or _USUAL_TEMPO
+        return self.request.tempo or USUAL_TEMPO
 
     def _from_notes(self) -> NDArray[np.uint8]:
         """The notes to begin with, a roll of quarter notes. Raises BadRequest if a piano lacks one of them."""
@@ -127,7 +125,7 @@ class _Chooser:
     """Draws the next step of each roll: which keys are struck, and which go on to sound."""
 
     def __init__(self, network: RollRNN, asked: Wishes, genre: int, given: NDArray[np.uint8]) -> None:
-        rows = max(asked.count, _FEWEST_ROWS)
+        rows = max(asked.count, FEWEST_ROWS)
         self._network, self._asked, self._rows = network, asked, asked.count
         self._filters = Filters(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
         self._genres = [torch.full((rows,), genre, device=network.device)]
@@ -138,7 +136,7 @@ class _Chooser:
         self._keys = np.array([classes is None or (key + LOWEST_PITCH) % 12 in classes for key in range(KEYS)])
         roll = np.concatenate([np.zeros((1, KEYS), np.uint8), given])  # silence is before all music
         self._input = np.repeat(roll[None], rows, axis=0)
-        self._recent = np.full((asked.count, _REPEATED_NOTES), -1)
+        self._recent = np.full((asked.count, REPEATED_NOTES), -1)
         for _, key in sorted(zip(*(column.tolist() for column in rolls.struck(given)[:2]), strict=True)):
             self._remember(slice(None), key)
 

@@ -20,6 +20,12 @@ Ending = Literal["network", "length", "limit", "stopped"]
 """Music ends where the network ends it, at the length that was asked for, at the most bars, or stopped by a person."""
 
 
+USUAL_TEMPO = 120.0
+"""Quarter notes a minute, where nobody says."""
+REPEATED_NOTES = 32
+"""How many notes back the repetition penalty looks."""
+
+
 class BadRequest(MusicAssetsError):
     """What is asked for cannot be had of this checkpoint or this file."""
 

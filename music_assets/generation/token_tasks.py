@@ -12,16 +12,16 @@ from music_assets.foundation.midi.editing import Note
 from music_assets.foundation.midi.programs import DRUMS, find_programs, instrument_name
 from music_assets.foundation.midi.writing import midi_bytes
 from music_assets.generation.choice import Filters
-from music_assets.generation.context import Gap, Passage
-from music_assets.generation.engine import Decoding, write_in_threads
+from music_assets.generation.context import Context, Gap, Passage
+from music_assets.generation.engine import Decoding, Job, write_in_threads
 from music_assets.generation.request import Request
 from music_assets.generation.source import SourceFile
-from music_assets.generation.task import BadRequest, Bar, Candidate, Ending, Task
+from music_assets.generation.task import USUAL_TEMPO, BadRequest, Bar, Candidate, Ending, Task
 from music_assets.models.network import TokenNetwork
 from music_assets.tokens.constraints import Constraints
 from music_assets.tokens.controls import control_class
 from music_assets.tokens.grammar import Grammar
-from music_assets.tokens.grid import TICKS_PER_QUARTER
+from music_assets.tokens.grid import TICKS_PER_QUARTER, closest_tempo
 from music_assets.tokens.infill import join
 from music_assets.tokens.remi import canonical, decode, encode, notes
 from music_assets.tokens.vocabulary import PROGRAMS, RANGES, TIME_SIGNATURES, Controls
@@ -29,8 +29,8 @@ from music_assets.tokens.vocabulary import PROGRAMS, RANGES, TIME_SIGNATURES, Co
 NOTES_IN_BAR = 256
 """After so many notes in one bar no further position in it is begun: no request can go on for ever."""
 
-_BAR, _TEMPO = RANGES["Bar"].start, RANGES["Tempo"]
-_COMMON_TIME, _USUAL_TEMPO, _VELOCITY = (4, 4), 120.0, 80
+_BAR = RANGES["Bar"].start
+_COMMON_TIME, _VELOCITY = (4, 4), 80
 _NO_IDS = np.empty(0, np.int64)
 
 
@@ -56,10 +56,20 @@ class _TokenTask(Task):
         filters = Filters(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
         return Decoding(filters, asked.repetition_penalty, asked.guidance, asked.guidance_at_end)
 
-    @property
-    def total_bars(self) -> int | None:
-        """Bars that will be written; None if nobody knows."""
-        return self.request.bars
+    def write_on(
+        self,
+        contexts: Sequence[Context],
+        grammar: Grammar,
+        states: NDArray[np.int64],
+        bars: int | None,
+        begin: Sequence[int] | NDArray[np.int64] = (),
+    ) -> Generator[Bar]:
+        """Write so many bars on from each context, each candidate by its own random numbers."""
+        job = Job(
+            self.network, contexts, self.prompt, self.vocabulary.prompt(), grammar, states, bars, self.decoding,
+            self.randoms, begin,
+        )  # fmt: skip
+        yield from write_in_threads(job)
 
     def prompt(self, bars: int | None) -> list[int]:
         """What is asked of the network, where so many bars follow; None if nobody knows."""
@@ -75,7 +85,7 @@ class _TokenTask(Task):
             least_bars=bars or 1,
             most_bars=None if asked.length is not None else bars or asked.max_bars,
             time_signatures=None if signature is None else (signature,),
-            tempos=None if asked.tempo is None else frozenset({_nearest_tempo(asked.tempo)}),
+            tempos=None if asked.tempo is None else frozenset({closest_tempo(TempoTick(0, asked.tempo).mspq)}),
             instruments=asked.instrument_sets or None,
             pitch_classes=asked.pitch_classes,
             notes=asked.length,
@@ -93,11 +103,10 @@ class Composition(_TokenTask):
 
     def write(self) -> Generator[Bar]:
         """See :meth:`Task.write`."""
-        context = Passage(_NO_IDS)
-        yield from write_in_threads(
-            self.network, [context] * self.request.count, self.prompt, self.vocabulary.prompt(), self.grammar,
-            self.grammar.initial_state(self.request.count), self.total_bars, self.decoding, self.randoms, self._begin,
-        )  # fmt: skip
+        contexts = [Passage(_NO_IDS)] * self.request.count
+        yield from self.write_on(
+            contexts, self.grammar, self.grammar.initial_state(len(contexts)), self.request.bars, self._begin
+        )
 
     def finish(self, index: int, bars: Sequence[NDArray[np.int64]], ended: bool) -> Candidate:
         """See :meth:`Task.finish`."""
@@ -125,7 +134,7 @@ class Composition(_TokenTask):
         ids = _quarter_notes(
             asked.notes,
             pitched[0],
-            asked.tempo or _USUAL_TEMPO,
+            asked.tempo or USUAL_TEMPO,
             _COMMON_TIME if signature is None else TIME_SIGNATURES[signature],
         )
         if asked.length is None and (begun := int((ids == _BAR).sum())) > (asked.bars or asked.max_bars):
@@ -152,10 +161,8 @@ class Continuation(_TokenTask):
     def write(self) -> Generator[Bar]:
         """See :meth:`Task.write`."""
         before = self.source.document[: self.source.lines[self.first]]
-        yield from write_in_threads(
-            self.network, [Passage(before)] * self.request.count, self.prompt, self.vocabulary.prompt(),
-            self.grammar, self.grammar.bar_state(self.request.count), self.total_bars, self.decoding, self.randoms,
-        )  # fmt: skip
+        contexts = [Passage(before)] * self.request.count
+        yield from self.write_on(contexts, self.grammar, self.grammar.bar_state(len(contexts)), self.request.bars)
 
     def finish(self, index: int, bars: Sequence[NDArray[np.int64]], ended: bool) -> Candidate:
         """See :meth:`Task.finish`. What was written begins where the bar does; the file's notes are as they were."""
@@ -192,11 +199,6 @@ class Filling(_TokenTask):
         self.program = None if request.instrument is None else self._one_program(request.instrument)
         self.parts = self._parts()
 
-    @property
-    def total_bars(self) -> int | None:
-        """See :attr:`Task.total_bars`."""
-        return self.count
-
     def write(self) -> Generator[Bar]:
         """See :meth:`Task.write`."""
         documents = [self.source.document] * self.request.count
@@ -204,10 +206,7 @@ class Filling(_TokenTask):
             gaps = _shared([Gap.of(document, first, bars, self.program) for document in documents])
             grammar = Grammar(constraints=self._part_constraints(first, bars))
             filled: list[list[NDArray[np.int64]]] = [[] for _ in documents]
-            for bar in write_in_threads(
-                self.network, gaps, self.prompt, self.vocabulary.prompt(), grammar,
-                grammar.bar_state(len(gaps)), bars, self.decoding, self.randoms,
-            ):  # fmt: skip
+            for bar in self.write_on(gaps, grammar, grammar.bar_state(len(gaps)), bars):
                 filled[bar.row].append(bar.ids)
                 last = bar.last and first + bars == self.first + self.count
                 yield replace(bar, number=first - self.first + bar.number, last=last)
@@ -279,12 +278,6 @@ def _controls(request: Request) -> Controls:
         key=None if request.key is None else request.parsed_key.number,
         time_signature=request.time_signature_index,
     )
-
-
-def _nearest_tempo(quarters_a_minute: float) -> int:
-    """The index in ``TEMPOS`` that the encoder gives a tempo."""
-    ids = _quarter_notes([60], 0, quarters_a_minute, _COMMON_TIME)
-    return int(ids[np.isin(ids, _TEMPO)][0]) - _TEMPO.start
 
 
 def _quarter_notes(

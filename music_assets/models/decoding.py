@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 from music_assets.models.network import State, TokenNetwork
 from music_assets.tokens.repeats import NO_CANDIDATE
 
+FEWEST_ROWS = 4
+"""With fewer rows a CPU's matrix products add in another order."""
+
 
 class TorchDecoder:
     """Decodes with the network's own ``decode``: on any device, any network."""
 
-    FEWEST_ROWS = 4
-    """With fewer rows a CPU's matrix products add in another order."""
-
     def __init__(self, network: TokenNetwork, rows: int, capacity: int) -> None:
         self.network = network
-        self._state = network.initial_state(max(rows, self.FEWEST_ROWS), capacity)
+        self._state = network.initial_state(max(rows, FEWEST_ROWS), capacity)
         self._device = network.device
         self.lengths = self._state.lengths.numpy()[:rows]
 

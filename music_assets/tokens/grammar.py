@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from music_assets.tokens.automata import Automaton, all_allowed, set_by
-from music_assets.tokens.constraints import Constraints
+from music_assets.tokens.constraints import PITCHES, Constraints
 from music_assets.tokens.vocabulary import (
     DRUMS,
     POSITIONS_PER_BEAT,
@@ -57,7 +57,6 @@ _TOKENS = {
     "EOS": np.array([Vocabulary().eos]),
 }
 _PROGRAMS = np.array(RANGES["Program"])
-_PITCHES = 128
 _BAR_LENGTHS = tuple(sorted({numerator * POSITIONS_PER_BEAT for numerator, _ in TIME_SIGNATURES}))
 
 
@@ -82,7 +81,7 @@ _TIME_SIGNATURE_AFTER = _after(
 _POSITION_AFTER = _after(("TimeSig", 0), ("Position", 1 + np.arange(len(_TOKENS["Position"]))))
 _TEMPO_AFTER = _after(("Tempo", 1 + np.arange(len(TEMPOS))))
 _PROGRAM_AFTER = _after(("Position", 0), ("Program", 1 + np.arange(DRUMS)), ("Program_drums", PROGRAMS))
-_PITCH_AFTER = _after(("Position", 0), ("Pitch", 1 + np.arange(_PITCHES)), ("PitchDrum", 1 + np.arange(_PITCHES)))
+_PITCH_AFTER = _after(("Position", 0), ("Pitch", 1 + np.arange(PITCHES)), ("PitchDrum", 1 + np.arange(PITCHES)))
 _NOTE_ENDS = _after(("Duration", 0)) == 0
 _NOTHING = Constraints()
 
@@ -283,7 +282,7 @@ def _rest() -> Automaton:
 def _exhausts(constraints: Constraints) -> np.ndarray:
     """Pitches that no higher one of the same program may follow, bool[size]."""
     exhausts = constraints.highest_pitch < _PITCH_AFTER
-    exhausts[_TOKENS["PitchDrum"]] = np.arange(_PITCHES) == _PITCHES - 1
+    exhausts[_TOKENS["PitchDrum"]] = np.arange(PITCHES) == PITCHES - 1
     return exhausts
 
 
@@ -315,7 +314,7 @@ def _repeat() -> Automaton:
 
 def _pitch() -> Automaton:
     """The state is the lowest pitch that may follow the last one."""
-    allowed = all_allowed(_PITCHES + 1)
+    allowed = all_allowed(PITCHES + 1)
     for pitches in ("Pitch", "PitchDrum"):
-        allowed[:, _TOKENS[pitches]] = np.arange(_PITCHES) >= np.arange(_PITCHES + 1)[:, None]
-    return allowed, set_by(_PITCH_AFTER, _PITCHES + 1)
+        allowed[:, _TOKENS[pitches]] = np.arange(PITCHES) >= np.arange(PITCHES + 1)[:, None]
+    return allowed, set_by(_PITCH_AFTER, PITCHES + 1)

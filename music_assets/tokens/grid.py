@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from symusic.core import ScoreTick
@@ -148,11 +148,16 @@ def _at_bar_lines(changes: list[tuple[int, int]], grid: int) -> list[tuple[int, 
     return sections
 
 
+def closest_tempo(microseconds: Any) -> Any:
+    """Index into ``TEMPOS`` of the closest one, of microseconds a quarter note, a number or an array."""
+    return len(TEMPOS) - 1 - _closest(_MICROSECONDS, np.asarray(microseconds))
+
+
 def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Times (1/24 quarter) and indices into ``TEMPOS`` of the tempo changes; the first is at 0."""
     tick, microseconds = tempo_changes(score)
     time = np.concatenate([[0], snap(tick)])
-    tempo = len(TEMPOS) - 1 - _closest(_MICROSECONDS, microseconds)
+    tempo = closest_tempo(microseconds)
     tempo = np.concatenate([[DEFAULT_TEMPO], tempo])
     last = np.append(np.diff(time) != 0, True)
     time, tempo = time[last], tempo[last]
