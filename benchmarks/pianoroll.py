@@ -9,12 +9,12 @@ from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import TooLong
-from music_assets.tokens.rolls import STEPS_PER_QUARTER, Losses
+from music_assets.tokens.rolls import STEPS_PER_QUARTER, RollLoss
 
 TIMED_FILES = 40
 
 
-def measures(lost: Losses) -> dict[str, tuple[float, str, str, float]]:
+def measures(lost: RollLoss) -> dict[str, tuple[float, str, str, float]]:
     """Name -> value, unit, baseline and its value: shares of the notes, and mean errors of those that are drawn."""
     drawn, step = lost.kept + lost.merged, 1 / STEPS_PER_QUARTER
 
@@ -33,7 +33,7 @@ def measures(lost: Losses) -> dict[str, tuple[float, str, str, float]]:
     }
 
 
-def results(by_genre: dict[str, Losses]) -> list[Result]:
+def results(by_genre: dict[str, RollLoss]) -> list[Result]:
     return [
         Result(f"pianoroll_{name}_{genre}", value, unit, baseline, other, round(value / other, 5), machine())
         for genre, lost in by_genre.items()
@@ -41,16 +41,16 @@ def results(by_genre: dict[str, Losses]) -> list[Result]:
     ]
 
 
-def losses_by_genre(files: list[Path]) -> dict[str, Losses]:
+def losses_by_genre(files: list[Path]) -> dict[str, RollLoss]:
     """The losses of every readable file, summed by genre; the last is the total."""
-    summed: defaultdict[str, Losses] = defaultdict(Losses)
+    summed: defaultdict[str, RollLoss] = defaultdict(RollLoss)
     for file in files:
         try:
-            lost = pianoroll.losses(load_score(file))
+            lost = pianoroll.roll_loss(load_score(file))
         except (BadMidi, TooLong):
             continue
         summed[file.parts[-3]] += lost
-    return {**dict(sorted(summed.items())), "total": sum(summed.values(), Losses())}
+    return {**dict(sorted(summed.items())), "total": sum(summed.values(), RollLoss())}
 
 
 def speed(files: list[Path]) -> Result:
@@ -84,7 +84,7 @@ def main() -> None:
         _print_table(by_genre)
 
 
-def _print_table(by_genre: dict[str, Losses]) -> None:
+def _print_table(by_genre: dict[str, RollLoss]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from music_assets.paths import DataPaths, named_folder
 from music_assets.servers import servers
-from music_assets.training.tracking import tracking_uri
+from music_assets.training.mlflow_store import tracking_uri
 
 PICTURES = Path(__file__).parent / "pictures"
 MOST_BYTES = 200_000

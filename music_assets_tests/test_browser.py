@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths
 from music_assets.servers import Addresses, servers
-from music_assets.training.tracking import tracking_uri
+from music_assets.training.mlflow_store import tracking_uri
 from music_assets_tests.midi_files import write_corpus
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]

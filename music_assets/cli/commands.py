@@ -155,7 +155,7 @@ def _print_summary(paths: DataPaths) -> None:
     console.print(
         f"{summary.files:,} files, {summary.ok:,} usable, {summary.pieces:,} pieces: {summary.copies:,} copies, "
         f"{summary.near_duplicates:,} near-duplicates, {summary.unlabelled:,} without a label, "
-        f"{summary.withheld:,} withheld",
+        f"{summary.excluded:,} excluded",
         f"\n{summary.leaking} of {summary.held_out:,} held-out pieces resemble a training piece ({summary.leak:.2%}); "
         f"{summary.held_out_unknown} are too short to be compared",
     )
@@ -166,7 +166,7 @@ def _print_summary(paths: DataPaths) -> None:
             "valid": genre.valid,
             "test": genre.test,
             "duplicates": genre.duplicates,
-            "withheld": genre.withheld,
+            "excluded": genre.excluded,
             "partition": "yes" if genre.enough else f"waits for {genre.minimum_pieces}",
         }
         for name, genre in summary.genres.items()
@@ -247,7 +247,7 @@ def ui(
 ) -> None:
     """Run the Dagster web UI, its daemon and the MLflow server until Ctrl-C."""
     from music_assets.servers import servers
-    from music_assets.training.tracking import tracking_uri
+    from music_assets.training.mlflow_store import tracking_uri
 
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_label, require_label
+from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_labels, require_label
 from music_assets.corpus.index.build import INDEX_VERSION, build_index
 from music_assets.corpus.index.queries import (
     IndexSummary,
@@ -68,17 +68,7 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
         report=report,
     )
     context.log.info(f"{done.path}: {done.files:,} files")
-    labels, failures = [], []
-    for name in config.labels:
-        try:
-            labels.append(fetch_label(name, data.paths, mirror=config.mirror, report=report))
-        except MusicAssetsError as error:
-            failures.append(str(error))
-    if failures:
-        raise MusicAssetsError(
-            f"{config.collection} is in place, but not every label file: {' '.join(failures)} "
-            "To do without one, leave it out of labels in lakh_archive's configuration."
-        )
+    labels = fetch_labels(config.labels, data.paths, mirror=config.mirror, report=report)
     hashes = " ".join([done.sha256, *sorted(label.sha256 for label in labels)])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hexdigest(hashes)),
@@ -227,7 +217,7 @@ def _index_metadata(summary: IndexSummary, audit: dict[str, list[dict[str, Any]]
         "near_duplicates": summary.near_duplicates,
         "largest_cluster_of_near_duplicates": summary.largest_cluster,
         "pieces_without_label": summary.unlabelled,
-        "pieces_withheld": summary.withheld,
+        "pieces_excluded": summary.excluded,
         "residual_leak": summary.leak,
         "residual_leak_in_words": f"{summary.leaking} of {summary.held_out} held-out pieces resemble a training "
         f"piece as near-duplicates do; {summary.held_out_unknown} are too short to be compared",
@@ -239,7 +229,7 @@ def _index_metadata(summary: IndexSummary, audit: dict[str, list[dict[str, Any]]
                 "valid": genre.valid,
                 "test": genre.test,
                 "near_duplicates": genre.duplicates,
-                "withheld": genre.withheld,
+                "excluded": genre.excluded,
                 "partition": genre.enough,
             }
             for name, genre in summary.genres.items()

@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from music_assets.corpus.reading.verdicts import READER_VERSION
 from music_assets.foundation.publishing import require_room
-from music_assets.tokens.documents import Document, Facts, encode_files
+from music_assets.tokens.documents import Document, DocumentFacts, encode_files
 from music_assets.tokens.shards import (
     FACTS_SCHEMA,
     ROWS_SCHEMA,
     BadShard,
-    Listing,
     NoShard,
     Shard,
+    ShardContents,
     facts_frame,
     make_shard,
     read_shard,
@@ -82,33 +82,33 @@ def build_shards(
     original = read_shard(shard_path("original"))
     summaries = []
     for name in transpositions:
-        listing, out_of_range, rewritten = original, 0, changed
+        contents, out_of_range, rewritten = original, 0, changed
         if name != "original":
-            listing, blocks, out_of_range = transposed(original, name)
-            rewritten = stored_hash(shard_path(name)) != listing.content_hash
+            contents, blocks, out_of_range = transposed(original, name)
+            rewritten = stored_hash(shard_path(name)) != contents.content_hash
             if rewritten:
-                write_shard(shard_path(name), listing, blocks)
+                write_shard(shard_path(name), contents, blocks)
         summaries.append(
             ShardSummary(
                 transposition=name,
                 path=shard_path(name),
-                pieces=len(listing),
-                notes=int(listing.notes.sum()),
-                tokens=int(listing.offsets[-1]),
-                seconds=float(listing.seconds.sum(dtype=np.float64)),
+                pieces=len(contents),
+                notes=int(contents.notes.sum()),
+                tokens=int(contents.offsets[-1]),
+                seconds=float(contents.seconds.sum(dtype=np.float64)),
                 encoded=encoded,
                 reused=len(pieces) - encoded,
                 out_of_range=out_of_range,
                 failed=original.failed | refused,
                 refused=refused,
-                content_hash=listing.content_hash,
+                content_hash=contents.content_hash,
                 rewritten=rewritten,
             )
         )
     return summaries
 
 
-def transposed(original: Shard, transposition: str) -> tuple[Listing, Iterator[np.ndarray], int]:
+def transposed(original: Shard, transposition: str) -> tuple[ShardContents, Iterator[np.ndarray], int]:
     """The training pieces of a genre in another key, as :func:`~.shards.write_shard` takes them.
 
     Also the number of those left out, because a pitch would leave 0..127.
@@ -119,7 +119,7 @@ def transposed(original: Shard, transposition: str) -> tuple[Listing, Iterator[n
     low, high = original.rows["lowest"].to_numpy(), original.rows["highest"].to_numpy()
     fits = (low + semitones >= 0) & (high + semitones < 128)
     chosen = np.flatnonzero(training & fits)
-    listing = Listing(
+    contents = ShardContents(
         genre=original.genre,
         transposition=transposition,
         fingerprint=original.fingerprint,
@@ -128,7 +128,7 @@ def transposed(original: Shard, transposition: str) -> tuple[Listing, Iterator[n
         failed={},
         failed_files={},
     )
-    return listing, _shifted(original, chosen, semitones), int((training & ~fits).sum())
+    return contents, _shifted(original, chosen, semitones), int((training & ~fits).sum())
 
 
 def _shifted(original: Shard, chosen: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
@@ -139,7 +139,7 @@ def _shifted(original: Shard, chosen: np.ndarray, semitones: int) -> Iterator[np
             yield from shifted_blocks(ids, semitones)
 
 
-def pieces_to_encode(pieces: pl.DataFrame, original: Listing) -> pl.DataFrame:
+def pieces_to_encode(pieces: pl.DataFrame, original: ShardContents) -> pl.DataFrame:
     """Those of a genre's pieces that its original shard lacks, but for those that another try would not help.
 
     With the column ``file``: the content of the piece's file and the code that reads it, for which a failure holds.
@@ -181,10 +181,10 @@ def _update_original(
                     failed[piece] = result.why
                     if not result.traceback:
                         failed_files[piece] = file
-            listing, blocks = _joined(pieces, stored, spilled, failed, failed_files)
-            changed = stored_hash(path) != listing.content_hash or stored.failed_files != listing.failed_files
+            contents, blocks = _joined(pieces, stored, spilled, failed, failed_files)
+            changed = stored_hash(path) != contents.content_hash or stored.failed_files != contents.failed_files
             if changed:
-                write_shard(path, listing, blocks)
+                write_shard(path, contents, blocks)
             return len(new), refused, changed
     except OSError as error:
         require_room(path.parent, error)
@@ -206,7 +206,7 @@ class _Spilled:
         self._file = file
         self._piece_ids: list[str] = []
         self._lengths: list[int] = []
-        self._facts: list[Facts] = []
+        self._facts: list[DocumentFacts] = []
         self._frames: list[pl.DataFrame] = [facts_frame([])]
 
     def add(self, piece_id: str, document: Document) -> None:
@@ -218,7 +218,7 @@ class _Spilled:
             self._collect()
 
     def _collect(self) -> None:
-        """Facts take much less memory as a frame than as objects."""
+        """DocumentFacts take much less memory as a frame than as objects."""
         self._frames.append(facts_frame(self._facts))
         self._facts = []
 
@@ -240,14 +240,14 @@ class _Spilled:
 
 def _joined(
     pieces: pl.DataFrame, stored: Shard, spilled: _Spilled, failed: dict[str, str], failed_files: dict[str, str]
-) -> tuple[Listing, Iterator[np.ndarray]]:
+) -> tuple[ShardContents, Iterator[np.ndarray]]:
     """The original shard of the pieces, each taken from what is stored or from what was encoded now."""
     known = pl.concat(
         [_placed(stored.rows, stored.offsets, spilled=False), _placed(spilled.rows(), spilled.offsets(), spilled=True)]
     )
     chosen = pieces.select("piece_id", "group_id", "split").join(known, on="piece_id").sort("piece_id")
     places, ids = chosen.select("spilled", "begin", "end"), {False: stored.ids, True: spilled.ids()}
-    listing = Listing(
+    contents = ShardContents(
         genre=stored.genre,
         transposition="original",
         fingerprint=stored.fingerprint,
@@ -256,7 +256,7 @@ def _joined(
         failed={piece: failed[piece] for piece in sorted(pieces["piece_id"]) if piece in failed},
         failed_files={piece: failed_files[piece] for piece in sorted(pieces["piece_id"]) if piece in failed_files},
     )
-    return listing, (ids[is_new][begin:end] for is_new, begin, end in places.iter_rows())
+    return contents, (ids[is_new][begin:end] for is_new, begin, end in places.iter_rows())
 
 
 def _placed(rows: pl.DataFrame, offsets: np.ndarray, *, spilled: bool) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.isolation import WorkerFailure, run_isolated
 from music_assets.foundation.midi.errors import BadMidi
 from music_assets.foundation.midi.reading import COMPILED, load_bytes, read_score
-from music_assets.tokens.grid import NO_LOSSES, Losses
+from music_assets.tokens.grid import NO_LOSS, EncodingLoss
 from music_assets.tokens.remi import TooLong, encode_measured
 from music_assets.tokens.transposition import pitch_range
 from music_assets.tokens.vocabulary import TOKEN_TYPE, TOKEN_TYPES
@@ -25,8 +25,8 @@ _FILES_AT_A_TIME = 16
 _logger = logging.getLogger(__name__)
 
 
-class Facts(NamedTuple):
-    """What a shard says of a document beside its ids. The losses are those of :class:`~.grid.Losses`."""
+class DocumentFacts(NamedTuple):
+    """What a shard says of a document beside its ids. The losses are those of :class:`~.grid.EncodingLoss`."""
 
     notes: int
     seconds: float
@@ -46,7 +46,7 @@ class Document(NamedTuple):
     """The encoding of one file."""
 
     ids: np.ndarray  # uint16[n]
-    facts: Facts
+    facts: DocumentFacts
     md5: str = ""  # of the file's bytes
 
 
@@ -58,11 +58,11 @@ class Failure(NamedTuple):
     traceback: str = ""  # of an exception that nobody foresaw, so that the code is to blame
 
 
-def describe(ids: np.ndarray, notes: int, seconds: float, losses: Losses = NO_LOSSES) -> Facts:
+def describe(ids: np.ndarray, notes: int, seconds: float, loss: EncodingLoss = NO_LOSS) -> DocumentFacts:
     """The facts of a document in its own key, uint16[n]; what the ids themselves do not tell is given."""
     types = np.bincount(TOKEN_TYPE[ids], minlength=len(TOKEN_TYPES))
     digest = hexdigest(np.ascontiguousarray(ids).data)
-    return Facts(notes, seconds, *pitch_range(ids), *losses, types.tolist(), digest)
+    return DocumentFacts(notes, seconds, *pitch_range(ids), *loss, types.tolist(), digest)
 
 
 def encode_files(paths: Sequence[Path], workers: int = 1) -> Iterator[tuple[int, Document | Failure]]:
@@ -94,10 +94,10 @@ def _encode_file(task: tuple[int, Path]) -> Document | Failure:
         except OSError as error:
             return Failure(f"{path}: {error.strerror or error}.")
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        ids, notes, seconds, losses = encode_measured(read_score(data).score)
+        ids, notes, seconds, loss = encode_measured(read_score(data).score)
         if not len(ids):
             return Failure(f"{path}: The piece has no notes.", md5)
-        return Document(ids, describe(ids, notes, seconds, losses), md5)
+        return Document(ids, describe(ids, notes, seconds, loss), md5)
     except MemoryError:
         return Failure(f"{path}: There is not enough memory.")
     except BadMidi as error:

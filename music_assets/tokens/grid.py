@@ -20,7 +20,7 @@ _MICROSECONDS = 60_000_000 / TEMPOS[::-1]  # a quarter note, ascending
 DEFAULT_TEMPO = int(np.argmin(np.abs(TEMPOS - 120)))
 
 
-class Losses(NamedTuple):
+class EncodingLoss(NamedTuple):
     """What an encoding does not say of its score; errors are of all the score's notes, in quarter notes.
 
     Pitches and velocities are never clipped. An onset moves by a 16th of a quarter note at most, so that only a
@@ -35,7 +35,7 @@ class Losses(NamedTuple):
     clipped_tempos: int = 0  # tempo changes outside the range of ``TEMPOS``
 
 
-NO_LOSSES = Losses()
+NO_LOSS = EncodingLoss()
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Quantised:
     section_start: np.ndarray  # of each stretch of bars with one time signature
     section_time_signature: np.ndarray
     end: int  # of the last note
-    losses: Losses
+    loss: EncodingLoss
 
 
 def quantise(score: ScoreTick) -> Quantised:
@@ -86,7 +86,7 @@ def quantise(score: ScoreTick) -> Quantised:
     # One integer a note that sorts like (onset, program, pitch, duration, velocity).
     key = np.sort(onset << 27 | program << 19 | pitch << 12 | duration << 5 | velocity)
     key = key[np.diff(key >> 12, prepend=-1) != 0]
-    losses = _losses(score, exact_onset, exact_length, onset, DURATIONS[duration], unit, len(key))
+    loss = _encoding_loss(score, exact_onset, exact_length, onset, DURATIONS[duration], unit, len(key))
     onset, duration = key >> 27, key >> 5 & 127
     tempo_time, tempo = _tempos(score, snap)
     heard, begun = tempo_time <= onset[-1], section_start <= onset[-1]
@@ -101,7 +101,7 @@ def quantise(score: ScoreTick) -> Quantised:
         section_start=section_start[begun],
         section_time_signature=section_time_signature[begun],
         end=int((onset + DURATIONS[duration] * ticks_per_position[section_of(section_start, onset)]).max()),
-        losses=losses,
+        loss=loss,
     )
 
 
@@ -165,7 +165,7 @@ def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple
     return time[new], tempo[new]
 
 
-def _losses(
+def _encoding_loss(
     score: ScoreTick,
     exact_onset: np.ndarray,
     exact_length: np.ndarray,
@@ -173,7 +173,7 @@ def _losses(
     positions: np.ndarray,
     unit: np.ndarray,
     kept: int,
-) -> Losses:
+) -> EncodingLoss:
     """``exact_*`` in ticks of the score, ``onset`` in 1/24 quarter, lengths in ``positions`` of ``unit``/24 quarter."""
     # In parts of a quarter note so small that errors are whole numbers.
     quarter = TICKS_PER_QUARTER * score.tpq
@@ -185,7 +185,7 @@ def _losses(
     exact_length -= positions * position
     onset_error, duration_error = np.abs(exact_onset, out=exact_onset), np.abs(exact_length, out=exact_length)
     _, microseconds = tempo_changes(score)
-    return Losses(
+    return EncodingLoss(
         dropped=len(onset) - kept,
         clipped=int(np.count_nonzero(clipped)),
         displaced=int(np.count_nonzero(duration_error > quarter // 8)),

@@ -26,11 +26,11 @@ from music_assets.tokens.grid import (
     BAR_TICKS,
     COMMON_TIME,
     DEFAULT_TEMPO,
-    NO_LOSSES,
+    NO_LOSS,
     NUMERATORS,
     TICKS_PER_POSITION,
     TICKS_PER_QUARTER,
-    Losses,
+    EncodingLoss,
     Quantised,
     quantise,
     section_of,
@@ -97,7 +97,7 @@ class Encoding(NamedTuple):
     ids: np.ndarray  # uint16[n]
     notes: int
     seconds: float  # to the end of the last note, 0 without notes
-    losses: Losses
+    loss: EncodingLoss
 
 
 def encode(score: ScoreTick) -> np.ndarray:
@@ -111,10 +111,10 @@ def encode(score: ScoreTick) -> np.ndarray:
 def encode_measured(score: ScoreTick) -> Encoding:
     """As :func:`encode`, with the losses counted."""
     if not any(len(track.notes) for track in score.tracks):
-        return Encoding(np.empty(0, np.uint16), 0, 0.0, NO_LOSSES)
+        return Encoding(np.empty(0, np.uint16), 0, 0.0, NO_LOSS)
     quantised = quantise(score)
     seconds = _seconds(quantised.tempo_time, quantised.tempo, quantised.end)
-    return Encoding(_written(quantised), len(quantised.onset), seconds, quantised.losses)
+    return Encoding(_written(quantised), len(quantised.onset), seconds, quantised.loss)
 
 
 def decode(ids: np.ndarray) -> ScoreTick:

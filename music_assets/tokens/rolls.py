@@ -2,8 +2,8 @@
 
 What it keeps is which key begins and sounds when. It drops drums and pitches outside A0..C8, and folds all
 programs into one piano: where several notes sound on one key, the key sounds as long as any of them, and each
-step in which one begins is an onset. Velocities, tempo changes and time signatures are not kept. :func:`losses` counts
-what that costs a piece.
+step in which one begins is an onset. Velocities, tempo changes and time signatures are not kept.
+:func:`roll_loss` counts what that costs a piece.
 """
 
 from dataclasses import astuple, dataclass
@@ -71,7 +71,7 @@ def from_planes(chosen: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Losses:
+class RollLoss:
     """What a roll loses of the notes it was made of; losses of several pieces add up.
 
     ``notes`` is ``kept + merged + drums + out_of_range``. Errors are those of kept and merged notes, against the
@@ -88,8 +88,8 @@ class Losses:
     onset_error: float = 0.0  # sum of absolute differences, quarter notes
     duration_error: float = 0.0  # likewise
 
-    def __add__(self, other: "Losses") -> "Losses":
-        return Losses(*(ours + theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "RollLoss") -> "RollLoss":
+        return RollLoss(*(ours + theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def mean_onset_error(self) -> float:
@@ -102,7 +102,7 @@ class Losses:
         return self.duration_error / max(self.kept + self.merged, 1)
 
 
-def losses(source: ScoreTick | NoteArray) -> Losses:
+def roll_loss(source: ScoreTick | NoteArray) -> RollLoss:
     """What :func:`encode` loses of a source. Raises TooLong as it does."""
     notes = _notes(source)
     steps, key, lengths = struck(_roll(notes))
@@ -111,7 +111,7 @@ def losses(source: ScoreTick | NoteArray) -> Losses:
     quarter = notes.ticks_per_quarter
     onset_error = notes.begin / STEPS_PER_QUARTER - notes.onset / quarter
     duration_error = length / STEPS_PER_QUARTER - notes.duration / quarter
-    return Losses(
+    return RollLoss(
         notes=len(own) + notes.drums + notes.out_of_range,
         kept=len(steps),
         merged=len(own) - len(steps),

@@ -1,7 +1,7 @@
 """Token shards: one Arrow IPC file a genre and transposition, read by memory map without a copy.
 
-A row is a piece: its id, group and split, what is known of its encoding (:class:`~.documents.Facts`), and ``ids``.
-All rows are one record batch, so that the ids of a shard are one array.
+A row is a piece: its id, group and split, what is known of its encoding (:class:`~.documents.DocumentFacts`), and
+``ids``. All rows are one record batch, so that the ids of a shard are one array.
 """
 
 import io
@@ -21,7 +21,7 @@ import pyarrow as pa
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.publishing import publish
-from music_assets.tokens.documents import Facts, describe
+from music_assets.tokens.documents import DocumentFacts, describe
 from music_assets.tokens.transposition import semitones_of, shift
 from music_assets.tokens.vocabulary import DOCUMENT_FINGERPRINT, TOKEN_TYPES, check_fingerprint
 
@@ -42,7 +42,7 @@ FACTS_SCHEMA = pl.Schema(
         "digest": pl.String(),
     }
 )
-"""The columns of :class:`~.documents.Facts`."""
+"""The columns of :class:`~.documents.DocumentFacts`."""
 ROWS_SCHEMA = pl.Schema({**dict.fromkeys(("piece_id", "group_id", "split"), pl.String()), **FACTS_SCHEMA})
 """The columns of a shard, ``ids`` aside."""
 
@@ -56,7 +56,7 @@ class BadShard(MusicAssetsError):
 
 
 @dataclass(frozen=True)
-class Listing:
+class ShardContents:
     """What a shard holds, without the ids; pieces are sorted by id."""
 
     genre: str
@@ -118,7 +118,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Shard(Listing):
+class Shard(ShardContents):
     """The documents of one genre at one transposition; arrays are read-only.
 
     ``ids`` holds all documents end to end; document ``i`` is ``ids[offsets[i]:offsets[i + 1]]``, REMI ids
@@ -168,7 +168,7 @@ def make_shard(
     )
 
 
-def facts_frame(facts: Sequence[Facts]) -> pl.DataFrame:
+def facts_frame(facts: Sequence[DocumentFacts]) -> pl.DataFrame:
     """The facts of some documents as rows, ``FACTS_SCHEMA``."""
     return pl.DataFrame(facts, FACTS_SCHEMA, orient="row")
 
@@ -180,25 +180,25 @@ def transposed_rows(rows: pl.DataFrame, semitones: int) -> pl.DataFrame:
     return rows.with_columns(pl.when(pitched).then(moved).otherwise(pl.col("lowest", "highest")))
 
 
-def write_shard(path: Path, listing: Listing, blocks: Iterable[np.ndarray]) -> None:
+def write_shard(path: Path, contents: ShardContents, blocks: Iterable[np.ndarray]) -> None:
     """Write a shard whose ids come in parts, one after the other; equal content gives equal bytes.
 
-    Takes memory for the rows and for one part. Raises ValueError if the parts are not as long as the listing says.
+    Takes memory for the rows and for one part. Raises ValueError if the parts are not as long as the contents says.
     """
-    count = int(listing.offsets[-1])
-    columns = listing.rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    count = int(contents.offsets[-1])
+    columns = contents.rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     unwritten = _zeros(count)
-    ids = pa.LargeListArray.from_arrays(pa.array(listing.offsets), pa.array(unwritten))
+    ids = pa.LargeListArray.from_arrays(pa.array(contents.offsets), pa.array(unwritten))
     batch = pa.record_batch(
         [*(column.combine_chunks() for column in columns.columns), ids],
         schema=columns.schema.append(pa.field("ids", ids.type)).with_metadata(
             {
-                "fingerprint": listing.fingerprint,
-                "genre": listing.genre,
-                "transposition": listing.transposition,
-                "content_hash": listing.content_hash,
-                "failed": json.dumps(listing.failed),
-                "failed_files": json.dumps(listing.failed_files),
+                "fingerprint": contents.fingerprint,
+                "genre": contents.genre,
+                "transposition": contents.transposition,
+                "content_hash": contents.content_hash,
+                "failed": json.dumps(contents.failed),
+                "failed_files": json.dumps(contents.failed_files),
             }
         ),
     )

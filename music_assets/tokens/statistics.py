@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from music_assets.tokens.shards import ROWS_SCHEMA, Listing, Shard
+from music_assets.tokens.shards import ROWS_SCHEMA, Shard, ShardContents
 from music_assets.tokens.vocabulary import RANGES, TOKEN_TYPES
 
 QUANTILES = {"shortest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "longest": 1.0}
@@ -16,7 +16,7 @@ QUANTILES = {"shortest": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.7
 class TokenStatistics:
     """Sums and means over pieces. Shares and errors are of all notes in the files, kept or not.
 
-    What the losses mean says :class:`~.grid.Losses`.
+    What the losses mean says :class:`~.grid.EncodingLoss`.
     """
 
     pieces: int
@@ -43,7 +43,7 @@ class TokenStatistics:
         return notes / max(self.notes + self.dropped, 1)
 
 
-def token_statistics(shards: Sequence[Listing]) -> TokenStatistics:
+def token_statistics(shards: Sequence[ShardContents]) -> TokenStatistics:
     """Statistics of all pieces of some shards, each counted as often as it occurs."""
     rows = pl.concat([pl.DataFrame(schema=ROWS_SCHEMA), *(shard.rows for shard in shards)])
     lengths = np.concatenate([np.empty(0, np.int64), *(np.diff(shard.offsets) for shard in shards)])

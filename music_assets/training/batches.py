@@ -37,7 +37,7 @@ class _Source:
     ends: np.ndarray  # int64[n], cumulative tokens
 
 
-class Piece(NamedTuple):
+class DrawnPiece(NamedTuple):
     genre: str
     id: str
     transposition: str
@@ -68,11 +68,11 @@ class Pieces:
             genre: np.cumsum(_source_shares(sources, original_share)) for genre, sources in self._sources.items()
         }
 
-    def draw(self, random: np.random.Generator) -> Piece:
+    def draw(self, random: np.random.Generator) -> DrawnPiece:
         genre = self.genres[_choose(self._genre_ends, random)]
         source = self._sources[genre][_choose(self._source_ends[genre], random)]
         row = int(source.rows[_choose(source.ends, random)])
-        return Piece(genre, source.shard.piece_ids[row], source.shard.transposition, source.shard.document(row))
+        return DrawnPiece(genre, source.shard.piece_ids[row], source.shard.transposition, source.shard.document(row))
 
 
 class Batches:
@@ -184,7 +184,7 @@ class Batches:
             part = part if asked is None else asked
         return prompt, document[:start], np.append(part, self.vocabulary.eos)
 
-    def _shown(self, piece: Piece, start: int, random: np.random.Generator) -> Controls:
+    def _shown(self, piece: DrawnPiece, start: int, random: np.random.Generator) -> Controls:
         name = piece.id, piece.transposition
         if name not in self._controls:
             self._controls[name] = controls(piece.document)

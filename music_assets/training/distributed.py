@@ -94,8 +94,9 @@ def run_job(job: Job) -> None:
     from music_assets.tokens.shards import read_shard
     from music_assets.tokens.vocabulary import Vocabulary
     from music_assets.training.loop import train
+    from music_assets.training.mlflow_store import TrackingUnreachable
     from music_assets.training.progress import TrainingProgress
-    from music_assets.training.tracking import Tracking, TrackingUnreachable
+    from music_assets.training.tracking import Tracking
 
     with process_group(job.config.device) as (group, device):
         tracked = None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
 from music_assets.checkpoints.runs import CheckpointFacts, dataset_hash, locked, read_facts, shard_facts
@@ -37,6 +36,7 @@ from music_assets.training.optimizer import (
     resolve_defaults,
     state_tensors,
 )
+from music_assets.training.position import Position, require_same_run
 from music_assets.training.precision import autocast, choose_device
 from music_assets.training.prefetch import Prefetcher
 from music_assets.training.progress import Score, TrainingProgress, TrainingResult
@@ -47,28 +47,6 @@ from music_assets.training.validation import validate, validation_set
 
 class TrainingDiverged(MusicAssetsError):
     """The loss is no longer a finite number."""
-
-
-class RunMismatch(MusicAssetsError):
-    """A run's folder holds a run with other settings or other data."""
-
-
-class _Position(BaseModel):
-    """Where a run stands, as far as it is not in the weights and the optimisers."""
-
-    step: int = 0
-    tokens: int = 0  # of a piano roll, steps
-    seconds: float = 0.0
-    prepared: float = 0.0  # share of the budget that was spent before the first step
-    validations: int = 0
-    best: float | None = None
-    stale: int = 0  # validations since the best one
-    loss_sum: float = 0.0  # since the last report
-    loss_count: int = 0
-    learning_rate: float = 0.0  # of the last step
-    gradient_norm: float = 0.0
-    first_loss: float | None = None
-    last_loss: float | None = None
 
 
 def train(
@@ -157,7 +135,7 @@ class _Trainer:
         self.compiled = should_compile(config, architecture, self.device)
         self.loss = torch.compile(self.network.loss, dynamic=False) if self.compiled else self.network.loss
         self.loader = Prefetcher(self._draw)
-        self.position = _Position()
+        self.position = Position()
         facts = [shard_facts(shard) for shard in used]
         self.provenance: dict[str, Any] = {
             "architecture": architecture,
@@ -211,13 +189,13 @@ class _Trainer:
         at, config = self.position, self.config
         saved = time.perf_counter()
         self.network.train()
-        if self.compiled and not self._is_over():
+        if self.compiled and not at.is_over(config):
             with self.interrupts.at_once():
                 self._compile()
         while True:
             # also where a run is resumed that was interrupted before it could report or validate
             if at.loss_count and not self.interrupted:
-                due = self._fraction() >= (at.validations + 1) / config.validations
+                due = self.spent >= (at.validations + 1) / config.validations
                 if due or at.step % config.report_every == 0:
                     self._report(due)
                 if self.group.is_main and (due or time.perf_counter() - saved > 60 * config.save_minutes):
@@ -225,31 +203,23 @@ class _Trainer:
                     saved = time.perf_counter()
             if self.interrupted:
                 raise KeyboardInterrupt
-            if self._is_over():
+            if at.is_over(config):
                 break
             self._step()
         self.group.barrier()
 
     def _interruption(self) -> str:
-        at = self.position
-        if not at.step:
+        if not self.position.step:
             return "The training was interrupted before its first step was done."
         return (
-            f"The training was interrupted and is saved at {at.tokens:,} {self.unit}, {min(self._fraction(), 1):.0%} "
-            "of its budget: started again with the same settings, it goes on from there."
+            f"The training was interrupted and is saved at {self.position.tokens:,} {self.unit}, "
+            f"{min(self.spent, 1):.0%} of its budget: started again with the same settings, it goes on from there."
         )
 
-    def _is_over(self) -> bool:
-        patience, at = self.config.patience, self.position
-        stale = patience is not None and at.stale >= patience
-        return at.step > 0 and (self._fraction() >= 1 or stale)  # compiling alone may take a whole short budget
-
-    def _fraction(self) -> float:
-        """How much of the budget is spent; 1 or more: all of it."""
-        at, config = self.position, self.config
-        tokens = at.tokens / config.tokens if config.tokens else 0.0
-        minutes = at.seconds / 60 / config.minutes if config.minutes else 0.0
-        return max(tokens, minutes)
+    @property
+    def spent(self) -> float:
+        """Share of the budget, see :meth:`Position.spent`."""
+        return self.position.spent(self.config)
 
     def _draw(self, n: int) -> tuple[Tensor, ...]:
         """This process's rows of batch ``n``: its fields, as the network's ``loss`` takes them."""
@@ -267,7 +237,7 @@ class _Trainer:
         at.seconds = time.perf_counter() - self.started
         self._synchronize()
         if at.step == 0:
-            at.prepared = min(self._fraction(), 1.0)
+            at.prepared = min(self.spent, 1.0)
         self.reported, self.waited = (at.tokens, time.perf_counter()), 0.0
 
     def _loss(self, n: int) -> tuple[Tensor, Tensor]:
@@ -282,7 +252,7 @@ class _Trainer:
     def _step(self) -> None:
         """One update of the weights."""
         at, config = self.position, self.config
-        share = learning_rate_schedule((self._fraction() - at.prepared) / max(1 - at.prepared, 1e-9), config)
+        share = learning_rate_schedule((self.spent - at.prepared) / max(1 - at.prepared, 1e-9), config)
         # Dropout depends on the seed, the step and the process alone, so that a resumed run's is the same.
         torch.manual_seed(np.random.SeedSequence((config.seed, at.step, self.group.rank)).generate_state(1)[0].item())
         loss, scored = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -334,7 +304,7 @@ class _Trainer:
             step=at.step,
             tokens=at.tokens,
             seconds=at.seconds,
-            fraction=self._fraction(),
+            fraction=self.spent,
             loss=loss,
             learning_rate=at.learning_rate,
             gradient_norm=float(self.gradient_norm),
@@ -367,7 +337,7 @@ class _Trainer:
     def _validate(self) -> Score | None:
         """Score the network, and keep it as the best if it is. An interrupt breaks it off, and leaves no trace."""
         at, score, done = self.position, None, False
-        validations = max(at.validations + 1, int(self._fraction() * self.config.validations))
+        validations = max(at.validations + 1, int(self.spent * self.config.validations))
         if self.group.is_main:
             with suppress(KeyboardInterrupt), self.interrupts.at_once():
                 score = validate(self.network, self.vocabulary, self.validation, self.config.precision)
@@ -408,20 +378,10 @@ class _Trainer:
         if trainer is None:
             return
         checkpoint = load_checkpoint(latest, self.device)
-        self._refuse_other_run(checkpoint.facts, checkpoint.vocabulary)
+        wanted = CheckpointFacts(**self.provenance, step=0, tokens=0, minutes=0)
+        require_same_run(self.run, wanted, checkpoint.facts, checkpoint.vocabulary == self.vocabulary)
         self.network.load_state_dict(checkpoint.network.state_dict())
         load_state_tensors(self.optimizers, trainer.tensors)
-        self.position = _Position.model_validate_json(trainer.values)
+        self.position = Position.model_validate_json(trainer.values)
         self.loss_sum.fill_(self.position.loss_sum)
         self.gradient_norm.fill_(self.position.gradient_norm)
-
-    def _refuse_other_run(self, found: CheckpointFacts, vocabulary: Vocabulary) -> None:
-        wanted = CheckpointFacts(**self.provenance, step=0, tokens=0, minutes=0)
-        different = [f for f in wanted.training if wanted.training[f] != found.training.get(f)]
-        different += [f for f in ("architecture", "dataset_hash") if getattr(wanted, f) != getattr(found, f)]
-        different += ["vocabulary"] if vocabulary != self.vocabulary else []
-        if different:
-            raise RunMismatch(
-                f"{self.run} holds a run with another {', '.join(different)}: "
-                "start a new run, or repeat the settings and data of that one to resume it."
-            )

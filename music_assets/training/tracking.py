@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import polars as pl
 
 from music_assets.checkpoints.runs import CheckpointFacts, ShardFacts, dataset_hash, read_facts
-from music_assets.foundation.errors import MusicAssetsError
-from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths, file_name
 from music_assets.training.champion import Decision
+from music_assets.training.mlflow_store import TrackingUnreachable, open_client, tracking_errors, tracking_uri
+from music_assets.training.model_card import model_card
 from music_assets.training.progress import TrainingProgress
 
 if TYPE_CHECKING:
@@ -31,28 +29,8 @@ ROOT_RUN = "dagster.root_run_id"
 _SYSTEM_METRICS_SECONDS = 5
 _BATCH = 1000  # points that a store takes at once
 _RETRY_SECONDS = 20  # between two attempts to reach a store that does not answer
-_LOCKED_SECONDS = 20  # that another program's lock is waited for, as MLflow does
 
 _logger = logging.getLogger(__name__)
-
-
-class TrackingUnreachable(MusicAssetsError):
-    """The MLflow store does not answer, or cannot be used; the message names it and the way out."""
-
-
-def tracking_uri(paths: DataPaths) -> str:
-    """Address of the MLflow store: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(paths.mlflow / "mlflow.db")
-
-
-def _sqlite_uri(file: Path) -> str:
-    from sqlalchemy import URL
-
-    plain = f"sqlite:///{file}"
-    if URL.create("sqlite", database=str(file)).render_as_string() == plain:
-        return plain
-    # with the driver in it, for MLflow makes the folder of a ``sqlite:`` address as that is quoted
-    return URL.create("sqlite+pysqlite", database=str(file)).render_as_string()
 
 
 def model_name(architecture: str) -> str:
@@ -73,7 +51,7 @@ class Tracking:
         if self.uri.startswith("sqlite"):
             paths.mlflow.mkdir(parents=True, exist_ok=True)
         with self._reachable():
-            self.client = _client(self.uri)
+            self.client = open_client(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             self.experiment_id = (
                 experiment.experiment_id
@@ -117,7 +95,7 @@ class Tracking:
         return TrackedRun(self.client, self.experiment_id, run_id)
 
     def _reachable(self) -> AbstractContextManager[None]:
-        return _reachable(self.uri)
+        return tracking_errors(self.uri)
 
     def log_artifacts(self, run_id: str, folder: Path, artifact_path: str | None = None) -> None:
         """Copy a folder's content into a run, under ``artifact_path``."""
@@ -183,7 +161,7 @@ class TrackedRun:
         self._next_attempt = 0.0
 
     def _reachable(self) -> AbstractContextManager[None]:
-        return _reachable(self._client.tracking_uri)
+        return tracking_errors(self._client.tracking_uri)
 
     def log_settings(self, **settings: Mapping[str, Any]) -> None:
         """Record configurations as parameters ``<name>.<field>``; those of a resumed run stay."""
@@ -297,8 +275,8 @@ class TrackedRun:
         self._client.set_model_version_tag(name, str(version), "decision", decision.reason)
         if decision.won:
             self._client.set_registered_model_alias(name, CHAMPION, str(version))
-            self._client.update_registered_model(name, card(facts, decision, self._links()))
-        self._client.update_model_version(name, str(version), card(facts, decision, self._links()))
+            self._client.update_registered_model(name, model_card(facts, decision, self._links()))
+        self._client.update_model_version(name, str(version), model_card(facts, decision, self._links()))
         return version
 
     def _links(self) -> dict[str, str]:
@@ -337,156 +315,3 @@ class TrackedRun:
             model_id=model.model_id,
         )
         return version.version
-
-
-def card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, str]) -> str:
-    """A model's description in Markdown: its scores, its data by genre, its licence note, its settings."""
-    bits = facts.bits_per_note_by_genre
-    rows = [
-        f"| {genre} | {sum(s.pieces for s in of if s.transposition == 'original')} | {sum(s.tokens for s in of):,} "
-        f"| {f'{bits[genre]:.3f}' if genre in bits else ''} |"
-        for genre in facts.genres
-        for of in [[shard for shard in facts.shards if shard.genre == genre]]
-    ]
-    counted = find_architecture(facts.architecture).unit
-    of = "note" if counted == "tokens" else "note of the roll, which compare with those of other piano rolls alone,"
-    score = "not measured" if facts.bits_per_note is None else f"{facts.bits_per_note:.3f} bits per {of}"
-    settings = ", ".join(f"{name} {value}" for name, value in facts.training.items() if value not in (None, {}, []))
-    return "\n".join(
-        [
-            f"**{facts.architecture}**, {facts.parameters:,} weights, {facts.tokens:,} training {counted} in "
-            f"{facts.minutes:.1f} minutes: {score} on held-out pieces. {decision.reason}",
-            "",
-            "| genre | training pieces | training tokens, transposed ones included | bits per note |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            "*Licence*: the weights come from the MIDI files of this data folder, and the terms of those apply. The "
-            "Lakh MIDI Dataset is CC-BY 4.0 as a collection; the rights in the songs stay with their owners.",
-            "",
-            f"*Settings*: {settings}. Data {facts.dataset_hash}, torch {facts.torch_version}.",
-            *(["", "*Made by* " + ", ".join(f"[{name}]({url})" for name, url in links.items())] if links else []),
-        ]
-    )
-
-
-@contextmanager
-def _reachable(uri: str) -> Iterator[None]:
-    """Turn a server's silence, and what is wrong with a database, into one sentence."""
-    from alembic.util.exc import CommandError
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, RequestException, SQLAlchemyError, CommandError) as error:
-        sentence = _server_trouble(uri, error) if uri.startswith("http") else _database_trouble(uri, error)
-        if sentence is None:
-            raise
-        raise TrackingUnreachable(sentence) from None
-
-
-def _server_trouble(uri: str, error: Exception) -> str | None:
-    from requests.exceptions import RequestException
-
-    if "API request to" in str(error) or any(isinstance(cause, RequestException) for cause in _causes(error)):
-        return f"The MLflow server at {uri} does not answer: start it again, or name another by MLFLOW_TRACKING_URI."
-    if getattr(error, "error_code", None) in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
-        return (
-            f"The MLflow server at {uri} fails ({_first_line(error)}): see what it says itself, or name another by "
-            "MLFLOW_TRACKING_URI."
-        )
-    return None
-
-
-def _database_trouble(uri: str, error: Exception) -> str | None:
-    from alembic.util.exc import CommandError
-    from sqlalchemy.exc import InterfaceError, OperationalError
-
-    for cause in _causes(error):
-        if type(cause) in (sqlite3.OperationalError, sqlite3.DatabaseError):
-            return _sqlite_trouble(_shown(uri), str(cause))
-        if isinstance(cause, CommandError) or "out-of-date database schema" in str(cause):
-            return (
-                f"MLflow's database {_shown(uri)} is of another version of MLflow: install that version or, if it is "
-                f"an older one, copy the database and run `mlflow db upgrade '{_shown(uri, address=True)}'`; "
-                "MLFLOW_TRACKING_URI names another database."
-            )
-    for cause in _causes(error):
-        if isinstance(cause, OperationalError | InterfaceError):
-            return (
-                f"MLflow's database {_shown(uri)} does not answer ({_first_line(cause.orig or cause)}): start it "
-                "again, or name another by MLFLOW_TRACKING_URI."
-            )
-    return None
-
-
-def _sqlite_trouble(file: str, reason: str) -> str:
-    if "locked" in reason:
-        return f"MLflow's database {file} is locked, for another program writes to it: end that, and start again."
-    if "full" in reason:
-        return f"The disk that holds MLflow's database {file} is full: free some space and start again."
-    return (
-        f"MLflow's database {file} cannot be used ({reason}): see to it that you may write to it and that its disk is "
-        "there, or move it away to begin a new history."
-    )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].removesuffix(".")
-
-
-def _shown(uri: str, address: bool = False) -> str:
-    """A database's file, or its address without the password."""
-    from sqlalchemy import make_url
-
-    url = make_url(uri)
-    has_file = url.get_backend_name() == "sqlite" and not address
-    return str(url.database) if has_file else url.render_as_string()
-
-
-def _client(uri: str) -> "MlflowClient":
-    """MLflow, kept from reporting usage, looking for git and logging its routine."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # By default a server that is gone is asked for minutes; training waits meanwhile.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.db.db_types import DATABASE_ENGINES
-
-    for logger in ("mlflow", "alembic"):
-        logging.getLogger(logger).setLevel(logging.WARNING)
-    for logger in ("mlflow.store.db.utils", "mlflow.system_metrics"):  # what they say of a failure is SQL
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
-    kind = uri.partition(":")[0].partition("+")[0]
-    if kind in DATABASE_ENGINES:
-        _require_database(uri)
-        return MlflowClient(uri)
-    try:
-        return MlflowClient(uri)
-    except MlflowException as error:
-        reason = _first_line(error).partition(". ")[0]
-        raise TrackingUnreachable(
-            f"MLFLOW_TRACKING_URI is {uri}, where MLflow does not keep runs ({reason}): name a server (http://...) or "
-            "a database (sqlite:////...), or unset it."
-        ) from None
-
-
-def _require_database(uri: str) -> None:
-    """Fail at once, where MLflow would ask a database that is out of reach for minutes."""
-    from sqlalchemy import create_engine, inspect
-
-    engine = create_engine(uri, connect_args={"timeout": _LOCKED_SECONDS} if uri.startswith("sqlite") else {})
-    try:
-        inspect(engine).get_table_names()
-    finally:
-        engine.dispose()

@@ -20,7 +20,7 @@ import pytest
 from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
 from music_assets.servers import servers
-from music_assets.training.tracking import tracking_uri
+from music_assets.training.mlflow_store import tracking_uri
 from music_assets_tests.defs.conftest import TINY
 from music_assets_tests.midi_files import write_corpus
 

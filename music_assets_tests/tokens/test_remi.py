@@ -184,7 +184,7 @@ def test_losses_are_those_that_a_loop_over_the_notes_finds(score: ScoreTick) -> 
         onset_errors.append(abs(Fraction(found[pitch].time, 24) - Fraction(note.time, score.tpq)))
         duration_errors.append(abs(Fraction(found[pitch].duration, 24) - Fraction(note.duration, score.tpq)))
         clipped += Fraction(note.duration, score.tpq) > 12 * Fraction(4, metre_at(decoded, found[pitch].time))
-    losses = encoding.losses
+    losses = encoding.loss
     assert losses.onset_error == pytest.approx(float(sum(onset_errors) / len(exact)))
     assert losses.duration_error == pytest.approx(float(sum(duration_errors) / len(exact)))
     assert losses.clipped == clipped
@@ -200,7 +200,7 @@ def test_losses_are_those_that_a_loop_over_the_notes_finds(score: ScoreTick) -> 
 def test_notes_are_kept_or_counted_as_dropped(score: ScoreTick) -> None:
     encoding = remi.encode_measured(score)
     assert encoding.notes == len(remi.notes(encoding.ids)) == remi.decode(encoding.ids).note_num()
-    assert encoding.notes + encoding.losses.dropped == score.note_num()
+    assert encoding.notes + encoding.loss.dropped == score.note_num()
     assert encoding.seconds == pytest.approx(remi.notes(encoding.ids).seconds)
     np.testing.assert_array_equal(remi.encode(score), encoding.ids)
 
@@ -208,7 +208,7 @@ def test_notes_are_kept_or_counted_as_dropped(score: ScoreTick) -> None:
 def test_an_encoding_of_a_decoding_loses_nothing() -> None:
     for style in STYLES:
         again = remi.encode_measured(remi.decode(remi.encode(make_tune(style=style))))
-        assert again.losses == remi.Losses()
+        assert again.loss == remi.EncodingLoss()
 
 
 def test_losses_of_one_bar() -> None:
@@ -218,7 +218,7 @@ def test_losses_of_one_bar() -> None:
         score.tracks[0].notes.append(NoteTick(24, length, pitch, 64))
     for time, tempo in ((0, 600), (12, 480), (24, 30), (36, 29)):
         score.tempos.append(TempoTick(time, tempo))
-    losses = remi.encode_measured(score).losses
+    losses = remi.encode_measured(score).loss
     assert (losses.dropped, losses.clipped, losses.displaced, losses.clipped_tempos) == (1, 2, 1, 2)
     assert losses.onset_error == pytest.approx(1 / 24 / 6)
     assert losses.duration_error == pytest.approx((3 + 4) / 24 / 6)

@@ -12,7 +12,7 @@ from symusic.core import NoteTick, ScoreTick, TrackTick
 from music_assets.tokens import remi
 from music_assets.tokens import rolls as pianoroll
 from music_assets.tokens.remi import TooLong
-from music_assets.tokens.rolls import HOLD, KEYS, LOWEST_PITCH, ONSET, SILENCE, Losses
+from music_assets.tokens.rolls import HOLD, KEYS, LOWEST_PITCH, ONSET, SILENCE, RollLoss
 from music_assets_tests.midi_files import STYLES, make_tune
 from music_assets_tests.tokens.scores import scores
 
@@ -75,8 +75,8 @@ def slow_roll(score: ScoreTick) -> tuple[np.ndarray, dict[tuple, list[NoteTick]]
 def test_a_piano_piece_on_the_grid_comes_back_exactly(score: ScoreTick) -> None:
     roll = pianoroll.encode(score)
     assert notes(pianoroll.decode(roll)) == notes(score)
-    lost = pianoroll.losses(score)
-    assert lost == Losses(len(notes(score)), len(notes(score)), 0, 0, 0, 0, 0, 0.0, 0.0)
+    lost = pianoroll.roll_loss(score)
+    assert lost == RollLoss(len(notes(score)), len(notes(score)), 0, 0, 0, 0, 0, 0.0, 0.0)
 
 
 @settings(max_examples=100, deadline=None)
@@ -104,7 +104,7 @@ def test_any_score_is_drawn_and_its_losses_counted_as_documented(score: ScoreTic
     roll = pianoroll.encode(score)
     np.testing.assert_array_equal(roll, expected)
 
-    lost = pianoroll.losses(score)
+    lost = pianoroll.roll_loss(score)
     every = [(track, note) for track in score.tracks for note in track.notes]
     assert lost.notes == len(every) == lost.kept + lost.merged + lost.drums + lost.out_of_range
     assert lost.drums == sum(track.is_drum for track, _ in every)
@@ -147,7 +147,7 @@ def test_a_documents_notes_and_its_score_give_the_same_roll(score: ScoreTick) ->
     ids = remi.encode(score)
     heard, decoded = remi.notes(ids), remi.decode(ids)
     np.testing.assert_array_equal(pianoroll.encode(heard), pianoroll.encode(decoded))
-    ours, theirs = pianoroll.losses(heard), pianoroll.losses(decoded)
+    ours, theirs = pianoroll.roll_loss(heard), pianoroll.roll_loss(decoded)
     assert astuple(ours) == pytest.approx(astuple(theirs))
 
 
@@ -166,7 +166,7 @@ def test_what_is_dropped_merged_and_cut() -> None:
     assert roll[:, 60 - LOWEST_PITCH].tolist() == [ONSET, HOLD, ONSET, *[HOLD] * 5]
     assert roll[:, 108 - LOWEST_PITCH].tolist() == [SILENCE, ONSET, *[SILENCE] * 6]
     assert (roll != SILENCE).sum() == 9
-    lost = pianoroll.losses(score)
+    lost = pianoroll.roll_loss(score)
     assert astuple(lost)[:7] == (6, 3, 1, 1, 1, 1, 1)
     assert lost.onset_error == pytest.approx((10 + 60) / 480)
     assert lost.duration_error == pytest.approx((720 + 10 + 600 + 110) / 480)
@@ -195,7 +195,7 @@ def test_planes_hold_the_roll(roll: np.ndarray) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_tunes_survive_as_music(style: str) -> None:
     tune = make_tune(style=style)
-    lost = pianoroll.losses(tune)
+    lost = pianoroll.roll_loss(tune)
     assert lost.out_of_range == 0
     assert lost.kept >= 0.7 * (lost.notes - lost.drums)
     assert lost.mean_onset_error == 0
@@ -209,7 +209,7 @@ def test_nothing_to_draw() -> None:
         roll = pianoroll.encode(source)
         assert roll.shape == (0, KEYS)
         assert pianoroll.decode(roll).note_num() == 0
-        assert pianoroll.losses(source).mean_duration_error == 0
+        assert pianoroll.roll_loss(source).mean_duration_error == 0
 
 
 def test_a_piece_that_is_too_long_is_refused() -> None:

@@ -23,8 +23,9 @@ from music_assets.training import compilation, loop
 from music_assets.training.batches import Batch, Batches
 from music_assets.training.champion import challenge
 from music_assets.training.compilation import can_compile
-from music_assets.training.loop import RunMismatch, TrainingDiverged, train
+from music_assets.training.loop import TrainingDiverged, train
 from music_assets.training.optimizer import PEAK_RATES, learning_rate_schedule
+from music_assets.training.position import RunMismatch
 from music_assets.training.precision import UnusableDevice
 from music_assets.training.settings import TrainingSettings
 from music_assets.training.validation import validate, validation_set

@@ -18,8 +18,9 @@ from music_assets.checkpoints.runs import champion, read_facts
 from music_assets.paths import DataPaths
 from music_assets.training.champion import Decision, challenge
 from music_assets.training.loop import train
+from music_assets.training.mlflow_store import TrackingUnreachable, tracking_uri
 from music_assets.training.progress import TrainingProgress
-from music_assets.training.tracking import CHAMPION, Tracking, TrackingUnreachable, tracking_uri
+from music_assets.training.tracking import CHAMPION, Tracking
 from music_assets.training.validation import Score, validation_set
 from music_assets_tests.disks import small_disk
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
@@ -129,7 +130,7 @@ def test_an_address_that_leads_nowhere_is_named(paths, uri, said, monkeypatch):
 
 @pytest.mark.slow
 def test_training_goes_on_while_another_program_writes_to_the_database(paths, monkeypatch, capfd, caplog):
-    monkeypatch.setattr("music_assets.training.tracking._LOCKED_SECONDS", 0.1)
+    monkeypatch.setattr("music_assets.training.mlflow_store._LOCKED_SECONDS", 0.1)
     tracking = Tracking(paths)
     with tracking.run("gpt") as run:
         with sqlite3.connect(paths.mlflow / "mlflow.db") as other:

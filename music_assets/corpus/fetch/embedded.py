@@ -63,7 +63,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _CorpusPiece:
     midi: bytes
     content_hash: str | None
     notes: int
@@ -113,7 +113,7 @@ def write_embedded_corpus(
     return counts
 
 
-def _write(folder: Path, pieces: list[tuple[Source, _Piece | WorkerFailure]]) -> dict[str, int]:
+def _write(folder: Path, pieces: list[tuple[Source, _CorpusPiece | WorkerFailure]]) -> dict[str, int]:
     """The pieces worth keeping as files; two with one title are told apart as ``<title>.1``."""
     seen: set[str | None] = set()
     names: Counter[Path] = Counter()
@@ -162,10 +162,10 @@ def _file_name(title: str) -> str:
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', " ", title).strip(" .")[:100]
 
 
-def _convert(source: Source) -> _Piece:
+def _convert(source: Source) -> _CorpusPiece:
     score = _chorale_score(source.content) if isinstance(source.content, Path) else _tune_score(source.content)
     found = facts(score)
-    return _Piece(midi_bytes(score), found.content_hash, found.notes)
+    return _CorpusPiece(midi_bytes(score), found.content_hash, found.notes)
 
 
 def _chorale_score(file: Path) -> ScoreTick:

@@ -4,7 +4,7 @@ The collections are by Colin Raffel, "Learning-Based Methods for Comparing Seque
 Audio-to-MIDI Alignment and Matching", Columbia University, 2016, https://colinraffel.com/projects/lmd/.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +159,32 @@ def require_label(name: str) -> Remote:
     if name not in LABELS:
         raise MusicAssetsError(f"There is no label file {name!r}: choose of {', '.join(LABELS)}.")
     return LABELS[name]
+
+
+def fetch_labels(
+    names: Sequence[str],
+    paths: DataPaths,
+    *,
+    mirror: str | None = None,
+    report: Report = lambda what: lambda done, total: None,
+) -> list[Fetched]:
+    """:func:`fetch_label` of each name; all are tried, whichever of them fail.
+
+    Raises:
+        MusicAssetsError: at least one did not come; the others are in their place.
+    """
+    fetched, failures = [], []
+    for name in names:
+        try:
+            fetched.append(fetch_label(name, paths, mirror=mirror, report=report))
+        except MusicAssetsError as error:
+            failures.append(str(error))
+    if failures:
+        raise MusicAssetsError(
+            f"Not every label file came: {' '.join(failures)} "
+            "To do without one, leave it out of labels in lakh_archive's configuration."
+        )
+    return fetched
 
 
 def fetch_label(

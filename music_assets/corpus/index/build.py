@@ -10,7 +10,7 @@ from music_assets.corpus.index.database import NoIndex, reading_index, writing_i
 from music_assets.corpus.index.duplicates import near_duplicates, residual_leak
 from music_assets.corpus.index.queries import GENRE_COLUMNS, NO_ROWS, IndexSummary, index_summary
 from music_assets.corpus.index.settings import IndexSettings, keep_settings, last_settings
-from music_assets.corpus.index.splits import SPLITS, WITHHELD, assign_splits
+from music_assets.corpus.index.splits import EXCLUDED, SPLITS, assign_splits
 from music_assets.corpus.index.tables import TABLES, VIEWS
 from music_assets.corpus.labels.artists import ArtistTable
 from music_assets.corpus.labels.audit import audit
@@ -27,7 +27,7 @@ from music_assets.paths import DataPaths
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 """Raise it when the same files and labels would give another index."""
 
 _NOT_IN_THE_INDEX = ("mtime_ns", "fingerprint")
@@ -162,12 +162,12 @@ def _pieces(
         .join(_chosen(labels.join(files.select("path", "near_duplicates"), on="path")), "near_duplicates", "left")
     )
     # the first of a cluster stands for it: if possible in a split and with a name, then the longest
-    order = pieces.sort(pl.col("split") == WITHHELD, pl.col("song_key").is_null(), -pl.col("notes"), "piece_id")
+    order = pieces.sort(pl.col("split") == EXCLUDED, pl.col("song_key").is_null(), -pl.col("notes"), "piece_id")
     stands = order.group_by("near_duplicates").agg(stands=pl.col("piece_id").first())
     pieces = pieces.join(stands, on="near_duplicates").with_columns(
         duplicate_of=pl.when(pl.col("stands") != pl.col("piece_id")).then("stands")
     )
-    published = pl.col("genre").is_not_null() & (pl.col("split") != WITHHELD)
+    published = pl.col("genre").is_not_null() & (pl.col("split") != EXCLUDED)
     if not settings.keep_near_duplicates:
         published &= pl.col("duplicate_of").is_null()
     return pieces.with_columns(published=published).sort("piece_id").select(TABLES["pieces"][1].keys())
@@ -210,10 +210,10 @@ def _genres(pieces: pl.DataFrame, taxonomy: Taxonomy, settings: IndexSettings) -
     labelled = pieces.drop_nulls("genre")
     published = labelled.filter("published")
     counts = [(pl.col("published") & (pl.col("split") == split)).sum().cast(pl.Int32).alias(split) for split in SPLITS]
-    withheld = pl.col("split") == WITHHELD
+    excluded = pl.col("split") == EXCLUDED
     counts += [
-        (~pl.col("published") & ~withheld).sum().cast(pl.Int32).alias("duplicates"),
-        withheld.sum().cast(pl.Int32).alias("withheld"),
+        (~pl.col("published") & ~excluded).sum().cast(pl.Int32).alias("duplicates"),
+        excluded.sum().cast(pl.Int32).alias("excluded"),
     ]
     hashes = {genre: _rows_hash(rows) for (genre,), rows in published.select(GENRE_COLUMNS).group_by("genre")}
     return (

@@ -8,7 +8,7 @@ import polars as pl
 
 from music_assets.corpus.index.database import dicts, reading_index
 from music_assets.corpus.index.settings import IndexSettings
-from music_assets.corpus.index.splits import SPLITS, WITHHELD
+from music_assets.corpus.index.splits import EXCLUDED, SPLITS
 from music_assets.corpus.index.tables import FACTS
 from music_assets.corpus.labels.audit import TABLES as AUDIT_TABLES
 from music_assets.corpus.reading.verdicts import OK
@@ -30,7 +30,7 @@ class GenreSummary:
     valid: int
     test: int
     duplicates: int
-    withheld: int
+    excluded: int
     minimum_pieces: int
     enough: bool
     rows_hash: str
@@ -51,7 +51,7 @@ class IndexSummary:
     """Pieces in the largest cluster of near-duplicates; a very large one has been chained together wrongly."""
     unlabelled: int
     """Pieces without a genre; they stay out of the shards."""
-    withheld: int
+    excluded: int
     """Pieces in no split because their song is held out."""
     held_out: int
     """Published pieces in valid and test."""
@@ -95,7 +95,7 @@ def index_summary(index: Path) -> IndexSummary:
             select
                 (select count(*) from files), (select count(*) from files where verdict = '{OK}'),
                 count(*), count(duplicate_of), count(*) filter (genre is null),
-                count(*) filter (split = '{WITHHELD}'), count(*) filter (published and split <> '{SPLITS[0]}'),
+                count(*) filter (split = '{EXCLUDED}'), count(*) filter (published and split <> '{SPLITS[0]}'),
                 (select count(*) from leaks),
                 (select coalesce(max(count), 0) from
                     (select count(*) as count from pieces group by coalesce(duplicate_of, piece_id)))
@@ -105,7 +105,7 @@ def index_summary(index: Path) -> IndexSummary:
         columns = ["genre", *(field.name for field in fields(GenreSummary))]
         genres = connection.execute(f"select {', '.join(columns)} from genres order by genre").fetchall()
         build = dicts(connection, "from build")[0]
-    files, ok, pieces, near, unlabelled, withheld, held_out, leaking, largest_cluster = totals
+    files, ok, pieces, near, unlabelled, excluded, held_out, leaking, largest_cluster = totals
     return IndexSummary(
         files=files,
         ok=ok,
@@ -114,7 +114,7 @@ def index_summary(index: Path) -> IndexSummary:
         near_duplicates=near,
         largest_cluster=largest_cluster,
         unlabelled=unlabelled,
-        withheld=withheld,
+        excluded=excluded,
         held_out=held_out,
         leaking=leaking,
         held_out_unknown=build["held_out_unknown"],
@@ -182,6 +182,6 @@ def songs_in_two_splits(index: Path) -> list[str]:
             select group_id from pieces where split <> ?
             group by group_id having count(distinct split) > 1 order by group_id
             """,
-            [WITHHELD],
+            [EXCLUDED],
         ).fetchall()
     return [group for (group,) in rows]

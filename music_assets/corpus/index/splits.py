@@ -4,7 +4,7 @@ A file's own split comes from a hash of its key: its folded title, whoever plays
 of a song agree; without a title one value of its fingerprint, which most near-duplicates share; without
 either its ``piece_id``. A piece, that is all files with the same music, is as held out as its most held-out file:
 test before valid before train. Where a group holds pieces of different splits, the most held-out ones stay and the
-others are ``withheld`` from every split, so that no group is in two.
+others are ``excluded`` from every split, so that no group is in two.
 
 What follows when files arrive: a piece in test stays there, and a piece in valid never enters train. Nothing
 at all changes unless music that is known, or nearly so, arrives under another key; then its piece, or pieces of its
@@ -21,7 +21,7 @@ TEST_SHARE = 0.05
 VALID_SHARE = 0.05
 SPLITS = ("train", "valid", "test")
 """From the least to the most held out."""
-WITHHELD = "withheld"
+EXCLUDED = "excluded"
 
 
 def own_split(key: str) -> str:
@@ -33,7 +33,7 @@ def own_split(key: str) -> str:
 
 
 def assign_splits(files: pl.DataFrame) -> pl.DataFrame:
-    """``piece_id`` and ``split`` (one of ``SPLITS`` or ``WITHHELD``), one row a piece, sorted.
+    """``piece_id`` and ``split`` (one of ``SPLITS`` or ``EXCLUDED``), one row a piece, sorted.
 
     ``files`` has the columns ``piece_id``, ``group_id`` and ``split_key`` (string, never null).
     """
@@ -41,4 +41,4 @@ def assign_splits(files: pl.DataFrame) -> pl.DataFrame:
     pieces = files.select("piece_id", "group_id", rank=rank).group_by("piece_id", "group_id").agg(pl.col("rank").max())
     names = pl.col("rank").replace_strict(range(len(SPLITS)), SPLITS, return_dtype=pl.String)
     held_out = pl.col("rank") < pl.col("rank").max().over("group_id")
-    return pieces.select("piece_id", split=pl.when(held_out).then(pl.lit(WITHHELD)).otherwise(names)).sort("piece_id")
+    return pieces.select("piece_id", split=pl.when(held_out).then(pl.lit(EXCLUDED)).otherwise(names)).sort("piece_id")

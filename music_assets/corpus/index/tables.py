@@ -1,15 +1,15 @@
 """The tables and views of the index, each with what it means; DuckDB stores the sentences as comments."""
 
-from music_assets.corpus.index.splits import SPLITS, WITHHELD
+from music_assets.corpus.index.splits import EXCLUDED, SPLITS
 from music_assets.corpus.labels.audit import TABLES as AUDIT_TABLES
-from music_assets.corpus.reading.facts import Facts
+from music_assets.corpus.reading.facts import ScoreFacts
 from music_assets.corpus.reading.verdicts import OK
 
 _SONG = {
     "artist": "Artist as the path gives it.",
     "title": "Title as the path gives it, without file suffix and version number.",
 }
-FACTS = {name: text for name, text in Facts.descriptions().items() if name != "piece_id"}
+FACTS = {name: text for name, text in ScoreFacts.descriptions().items() if name != "piece_id"}
 
 TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "files": (
@@ -21,21 +21,21 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "md5": "md5 of the file; null if it could not be read to its end.",
             "verdict": "ok, or why the file is not used.",
             "detail": "The verdict in a sentence, and what was done to open the file.",
-            **Facts.descriptions(),
+            **ScoreFacts.descriptions(),
             **_SONG,
         },
     ),
     "pieces": (
         "One row a piece: all usable files with the same music, shown by one of them.",
         {
-            "piece_id": Facts.descriptions()["piece_id"],
+            "piece_id": ScoreFacts.descriptions()["piece_id"],
             "path": "File that stands for the piece: with artist and title if possible, then first by path.",
             "collection": "Collection of that file.",
             "md5": "md5 of that file.",
             "copies": "Files with this music.",
             "duplicate_of": "The near-duplicate that stands for this piece; null for one that stands for itself.",
             "group_id": "Pieces of one song share it: same artist and title, same notes, or near-duplicates.",
-            "split": f"{', '.join(SPLITS)}, or {WITHHELD}: a piece of its group is held out further.",
+            "split": f"{', '.join(SPLITS)}, or {EXCLUDED}: a piece of its group is held out further.",
             "genre": "Chosen genre or null: of all claims on near-duplicates of the piece the one with the highest "
             "confidence, then with most claims, then first by name.",
             "genre_source": "Source of the chosen genre.",
@@ -62,7 +62,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "pieces": "Published pieces.",
             **{split: f"Published pieces in {split}." for split in SPLITS},
             "duplicates": "Pieces left out because a near-duplicate stands for them.",
-            "withheld": "Pieces left out because their song is held out.",
+            "excluded": "Pieces left out because their song is held out.",
             "minimum_pieces": "Training pieces from which on the genre gets shards.",
             "enough": "Whether train has them.",
             "rows_hash": "Hash of the rows that are published for this genre; one that has not enough publishes none.",
@@ -111,7 +111,7 @@ VIEWS: dict[str, tuple[str, str]] = {
             when files.verdict <> '{OK}' then files.verdict
             when files.path <> pieces.path then 'copy of ' || pieces.path
             when pieces.genre is null then 'no label'
-            when pieces.split = '{WITHHELD}' then 'song is held out'
+            when pieces.split = '{EXCLUDED}' then 'song is held out'
             when not pieces.published then 'near-duplicate of ' || original.path
             else 'genre ' || pieces.genre || ' has too few pieces'
             end as reason

@@ -16,13 +16,13 @@ from music_assets.foundation.midi.timeline import tempo_changes, time_signature_
 _DEFAULT_TEMPO = 500_000  # microseconds per quarter note
 _DEFAULT_TIME_SIGNATURE = 4 * 256 + 4
 EXACT_GRID = 960
-"""Positions per quarter note of :attr:`Facts.piece_id`."""
+"""Positions per quarter note of :attr:`ScoreFacts.piece_id`."""
 CONTENT_GRID = 24
-"""Positions per quarter note of :attr:`Facts.content_hash`."""
+"""Positions per quarter note of :attr:`ScoreFacts.content_hash`."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class ScoreFacts:
     """What a score holds; the annotations say what each field means.
 
     None stands for what a score does not have: without notes the hashes, densities and velocities, without pitched
@@ -110,7 +110,7 @@ class _Changes:
         return np.diff(np.append(np.minimum(self.tick, end), end))
 
 
-def facts(score: ScoreTick) -> Facts:
+def facts(score: ScoreTick) -> ScoreFacts:
     """All facts of a score; works on a score without notes too."""
     tracks = [track for track in score.tracks if len(track.notes)]
     columns = [track.notes.numpy() for track in tracks]
@@ -128,7 +128,7 @@ def facts(score: ScoreTick) -> Facts:
     seconds = _seconds(tempos, end, tpq)
     key, key_confidence = _key(melody_pitch, melody_duration)
     numerator, denominator = divmod(signatures.at(first), 256)
-    return Facts(
+    return ScoreFacts(
         notes=len(onset),
         drum_notes=len(pitch) - len(melody_pitch),
         tracks=len(tracks),

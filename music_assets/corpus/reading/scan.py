@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
-from music_assets.corpus.reading.facts import Facts
+from music_assets.corpus.reading.facts import ScoreFacts
 from music_assets.corpus.reading.verdicts import READER_VERSION, REFUSED, examine
 from music_assets.corpus.reading.walk import FOUND_SCHEMA, walk
 from music_assets.foundation.errors import MusicAssetsError
@@ -33,7 +33,7 @@ FILES_SCHEMA = pl.Schema(
         "md5": pl.String(),
         "verdict": pl.String(),
         "detail": pl.String(),
-        **{name: _DTYPES[kind] for name, kind in Facts.types().items()},
+        **{name: _DTYPES[kind] for name, kind in ScoreFacts.types().items()},
         "fingerprint": pl.List(pl.UInt32()),
     }
 )

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from music_assets.corpus.reading.facts import Facts, facts
+from music_assets.corpus.reading.facts import ScoreFacts, facts
 from music_assets.corpus.reading.fingerprints import fingerprint
 from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.midi.errors import BadMidi
@@ -23,8 +23,8 @@ MAXIMUM_NOTES = 500_000
 MAXIMUM_SECONDS = 3_600.0
 MAXIMUM_BARS = 5_000
 
-READER_VERSION = f"4 {hexdigest(repr(Facts.__annotations__), size=4)}"
-"""Changes with the fields of ``Facts``; raise its number when one has other values. All files are then read again."""
+READER_VERSION = f"4 {hexdigest(repr(ScoreFacts.__annotations__), size=4)}"
+"""Changes with the fields of ``ScoreFacts``; raise its number when one has other values. Files are then read anew."""
 
 
 def examine(path: Path | str) -> dict[str, Any]:

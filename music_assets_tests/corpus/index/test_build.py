@@ -56,7 +56,7 @@ def test_counts(paths: DataPaths) -> None:
     (paths.raw / "broken.mid").write_bytes(b"nothing")
     summary = build(paths)
     assert (summary.files, summary.ok, summary.pieces, summary.copies) == (45, 44, 44, 0)
-    assert (summary.unlabelled, summary.withheld) == (2, 0)
+    assert (summary.unlabelled, summary.excluded) == (2, 0)
     assert {name: genre.train + genre.valid + genre.test for name, genre in summary.genres.items()} == {
         "jig": 12,
         "reel": 30,

@@ -224,7 +224,7 @@ def test_the_leak_is_that_of_every_pair(share: float, matches_at_once: int, monk
     monkeypatch.setattr(duplicates, "_ROWS_AT_ONCE", 70)
     pieces = family(40, 5, share)
     chance = random.Random(1)
-    splits = {name: chance.choice(("train", "train", "test", "valid", "withheld")) for name in pieces}
+    splits = {name: chance.choice(("train", "train", "test", "valid", "excluded")) for name in pieces}
     expected = []
     for name in (name for name in pieces if splits[name] == "test"):
         train = [other for other in sorted(pieces) if splits[other] == "train"]

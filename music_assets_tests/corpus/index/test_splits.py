@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from music_assets.corpus.index.splits import SPLITS, TEST_SHARE, VALID_SHARE, WITHHELD, assign_splits, own_split
+from music_assets.corpus.index.splits import EXCLUDED, SPLITS, TEST_SHARE, VALID_SHARE, assign_splits, own_split
 from music_assets.corpus.labels.songs import group_ids, song_key
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_no_group_is_in_two_splits(files: list[File]) -> None:
     seen = defaultdict(set)
     for group, split in table.select("group_id", "split").iter_rows():
         seen[group].add(split)
-    assert all(len(found - {WITHHELD}) == 1 for found in seen.values())
+    assert all(len(found - {EXCLUDED}) == 1 for found in seen.values())
 
 
 @settings(deadline=None)
@@ -69,9 +69,9 @@ def test_what_is_held_out_never_becomes_training(files: list[File], arrivals: li
     before, after = splits(files), splits(files + arrivals)
     allowed = {
         "test": {"test"},
-        "valid": {"valid", "test", WITHHELD},
-        "train": {"train", "valid", "test", WITHHELD},
-        WITHHELD: {WITHHELD, "valid", "test"},
+        "valid": {"valid", "test", EXCLUDED},
+        "train": {"train", "valid", "test", EXCLUDED},
+        EXCLUDED: {EXCLUDED, "valid", "test"},
     }
     for piece, split in before.items():
         assert after[piece] in allowed[split]
@@ -85,7 +85,7 @@ def test_nothing_moves_unless_known_music_arrives_under_another_title(files: lis
     known = [file for file in files if file in one_title_each]
     before, after = splits(known) if known else {}, splits(one_title_each) if one_title_each else {}
     assert before.items() <= after.items()
-    assert WITHHELD not in after.values()
+    assert EXCLUDED not in after.values()
 
 
 def test_a_copy_takes_nothing_from_test_and_brings_its_song_along() -> None:
@@ -93,7 +93,7 @@ def test_a_copy_takes_nothing_from_test_and_brings_its_song_along() -> None:
     files: list[File] = [("a", test, ("p1", "n1", "c1")), ("a", train, ("p2", "n2", "c2"))]
     assert splits(files) == {"p1": "test", "p2": "train"}
     # the test piece under the training title: the group is held out, the training piece belongs nowhere
-    assert splits([*files, ("a", train, ("p1", "n1", "c1"))]) == {"p1": "test", "p2": WITHHELD}
+    assert splits([*files, ("a", train, ("p1", "n1", "c1"))]) == {"p1": "test", "p2": EXCLUDED}
 
 
 def test_shares() -> None:

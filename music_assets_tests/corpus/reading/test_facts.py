@@ -24,7 +24,7 @@ from symusic.core import (
     TrackTickList,
 )
 
-from music_assets.corpus.reading.facts import Facts, facts
+from music_assets.corpus.reading.facts import ScoreFacts, facts
 from music_assets.corpus.reading.scan import FILES_SCHEMA
 from music_assets.foundation.keys import KEYS
 from music_assets.foundation.midi.errors import BadMidi
@@ -254,8 +254,8 @@ def test_the_order_of_equal_onsets_changes_no_hash() -> None:
 
 
 def test_every_fact_is_described_and_has_a_column() -> None:
-    assert all(text.endswith(".") for text in Facts.descriptions().values())
-    assert set(Facts.descriptions()) <= set(FILES_SCHEMA)
+    assert all(text.endswith(".") for text in ScoreFacts.descriptions().values())
+    assert set(ScoreFacts.descriptions()) <= set(FILES_SCHEMA)
 
 
 @pytest.mark.skipif("MUSIC_ASSETS_CORPUS" not in os.environ, reason="MUSIC_ASSETS_CORPUS names no corpus folder")

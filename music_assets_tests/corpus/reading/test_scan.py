@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from music_assets.corpus.reading import scan as scan_module
-from music_assets.corpus.reading.facts import Facts
+from music_assets.corpus.reading.facts import ScoreFacts
 from music_assets.corpus.reading.fingerprints import fingerprint
 from music_assets.corpus.reading.scan import FILES_SCHEMA, TRIES, FilesGone, pending, scan, tried_again
 from music_assets.corpus.reading.verdicts import READER_VERSION, examine
@@ -104,8 +104,8 @@ def test_rows_hold_the_facts_and_the_fingerprint_of_usable_files(raw: Path, tabl
     scan(raw, table, workers=1)
     for row in pl.read_parquet(table).iter_rows(named=True):
         examined = examine(raw / row["path"])
-        assert {name: row[name] for name in Facts.descriptions()} == {
-            name: examined[name] for name in Facts.descriptions()
+        assert {name: row[name] for name in ScoreFacts.descriptions()} == {
+            name: examined[name] for name in ScoreFacts.descriptions()
         }
         if row["verdict"] == "ok":
             assert row["fingerprint"] == fingerprint(load_score(raw / row["path"])).tolist() != []
