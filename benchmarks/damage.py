@@ -103,7 +103,7 @@ def mido_reads(file: Path) -> bool:
     """Whether mido reads a file to its end."""
     try:
         mido.MidiFile(file=io.BytesIO(file.read_bytes()), clip=True)
-    except Exception:  # whatever it meets
+    except Exception:  # noqa: BLE001, whatever it meets
         return False
     return True
 

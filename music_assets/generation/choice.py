@@ -1,3 +1,5 @@
+# numba has no types
+# pyright: standard
 """The next token of each row, compiled: guidance, the grammar's mask, the filters and the draw in one pass."""
 
 from dataclasses import dataclass

@@ -84,5 +84,5 @@ class Gap:
                 break
             room -= earlier if take_earlier else later
             first, last = first + take_earlier, last + (not take_earlier)
-        head = np.arange(before[first], self.begin) if len(gap) else np.arange(0)
-        return np.concatenate([head, gap, np.arange(self.end, behind[last]), fill])
+        begin = int(before[first]) if len(gap) else self.begin
+        return np.concatenate([np.arange(begin, self.begin), gap, np.arange(self.end, int(behind[last])), fill])

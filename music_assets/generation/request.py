@@ -101,9 +101,9 @@ class Wishes(Settings):
         if self.length is not None and self.bars is not None:
             raise ValueError("Bars and length exclude each other: ask for a number of bars or of notes.")
         programs = frozenset[int]().union(*self.instrument_sets)
-        if self.pitch_classes is not None and programs == {DRUMS}:
+        if self.pitch_classes is not None and programs == frozenset({DRUMS}):
             raise ValueError("Drums have no key: leave out key, or add an instrument.")
-        if self.notes and programs == {DRUMS}:
+        if self.notes and programs == frozenset({DRUMS}):
             raise ValueError("Notes to begin with need an instrument that is not drums: add one, or leave out notes.")
         if self.length is not None and self.length < max(len(self.instrument_sets), len(self.notes) + 1):
             raise ValueError(
@@ -204,7 +204,7 @@ class Request(Wishes):
             value = getattr(self, name)
             if value == field.default:
                 continue
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType]
             options += [f"--{OPTION_NAMES.get(name, name.replace('_', '-'))}", shlex.quote(text)]
         return " ".join(options)
 

@@ -1,3 +1,5 @@
+# torch's functions are typed in part
+# pyright: reportUnknownMemberType=false
 """Requests to a network that reads piano rolls: music for one piano, from nothing, from notes or behind a file."""
 
 from collections.abc import Generator, Sequence
@@ -166,13 +168,13 @@ class _Chooser:
     def _logits(self) -> NDArray[np.float32]:
         """Of the step after the input, float32[B, 176], guided."""
         planes = torch.from_numpy(np.concatenate([self._input == ONSET, self._input == HOLD], axis=2))
-        found = []
+        found: list[NDArray[np.float32]] = []
         for half, genres in enumerate(self._genres):
             logits, self._states[half] = self._network.decode(planes.to(genres.device), self._states[half], genres)
             found.append(logits[: self._rows, -1].float().cpu().numpy())
         if len(found) == 1:
             return found[0]
-        return found[1] + np.float32(self._asked.guidance) * (found[0] - found[1])
+        return (found[1] + self._asked.guidance * (found[0] - found[1])).astype(np.float32)
 
 
 def filtered(chance: NDArray[np.float64], filters: Filters) -> NDArray[np.float64]:

@@ -1,3 +1,5 @@
+# pyarrow has no types
+# pyright: standard
 """A genre's samples on disk: token ids are the truth, MIDI, audio and pictures are made from them."""
 
 import json

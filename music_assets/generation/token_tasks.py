@@ -231,7 +231,8 @@ class Filling(_TokenTask):
         """First bar and number of bars of each part, in which what is given and what is written fit together."""
         room = self.network.config.context // 3
         sizes = np.diff(self.source.lines)
-        parts, first = [], self.first
+        parts: list[tuple[int, int]] = []
+        first = self.first
         end = first + self.count
         while first < end:
             bars = 1

@@ -1,3 +1,5 @@
+# torch's functions are typed in part
+# pyright: reportUnknownMemberType=false
 """Decoding rows by the network itself, on any device."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# torch's functions are typed in part
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 """Decoder-only transformer: RoPE, QK-norm, RMSNorm, squared ReLU, zero-initialised output projections."""
 
 from typing import Literal, Self

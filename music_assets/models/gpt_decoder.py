@@ -1,3 +1,5 @@
+# numba has no types
+# pyright: standard
 """A GPT on a CPU, compiled: rows that grow token by token, each on its own.
 
 At a few million weights PyTorch spends most of a step on its way to the processor. Here a step is one call, and what a

@@ -93,7 +93,7 @@ def nats(logits: Tensor, targets: Tensor, positive_weight: float = 1.0) -> Tenso
     cells = F.binary_cross_entropy_with_logits(
         logits.float() + math.log(positive_weight), targets.float(), pos_weight=weight, reduction="none"
     )
-    strike, hold = cells.unflatten(-1, (2, KEYS)).unbind(-2)
+    strike, hold = _planes(cells)
     return (strike + hold * (1 - struck)).sum(-1)
 
 
@@ -104,5 +104,10 @@ def density(planes: Tensor) -> Tensor:
 
 def expected_density(logits: Tensor) -> Tensor:
     """Keys that sound in each step on average, float32[...], by the chances of logits [..., 176]."""
-    strike, hold = logits.float().sigmoid().unflatten(-1, (2, KEYS)).unbind(-2)
+    strike, hold = _planes(logits.float().sigmoid())
     return (strike + (1 - strike) * hold).sum(-1)
+
+
+def _planes(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """What is said of strikes and of holds, [..., 88] each, of [..., 176]."""
+    return cells[..., :KEYS], cells[..., KEYS:]

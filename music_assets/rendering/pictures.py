@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
+from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 from music_assets.foundation.midi.programs import DRUMS
@@ -97,16 +98,16 @@ def _other_fonts() -> list[str]:
     return sorted(name for name in names if name != FONT and not name.startswith("Last Resort"))
 
 
-def _notes(score: ScoreTick, end: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _notes(score: ScoreTick, end: int) -> tuple[dict[str, NDArray[np.int64]], dict[str, NDArray[np.int64]]]:
     """Pitched notes and drum notes that start before ``end``, as columns; times in ticks."""
-    columns: dict[bool, list[dict[str, np.ndarray]]] = {False: [], True: []}
+    columns: dict[bool, list[dict[str, NDArray[np.int64]]]] = {False: [], True: []}
     for track in score.tracks:
         notes = dict(track.notes.numpy())
         notes["program"] = np.full(len(track.notes), DRUMS if track.is_drum else track.program)
         columns[track.is_drum].append(notes)
     names = ("time", "duration", "pitch", "velocity", "program")
 
-    def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def joined(parts: list[dict[str, NDArray[np.int64]]]) -> dict[str, NDArray[np.int64]]:
         table = {name: np.concatenate([np.zeros(0, np.int64), *(part[name] for part in parts)]) for name in names}
         shown = table["time"] < end
         return {name: column[shown] for name, column in table.items()}
@@ -114,7 +115,7 @@ def _notes(score: ScoreTick, end: int) -> tuple[dict[str, np.ndarray], dict[str,
     return joined(columns[False]), joined(columns[True])
 
 
-def _bar_lines(score: ScoreTick) -> np.ndarray:
+def _bar_lines(score: ScoreTick) -> NDArray[np.int64]:
     """Ticks of the bar lines from 0 to the end of the last bar shown; 4/4 where no time signature stands."""
     changes = {0: 4 * score.ticks_per_quarter}
     for signature in score.time_signatures:
@@ -129,13 +130,13 @@ def _bar_lines(score: ScoreTick) -> np.ndarray:
     return np.array(lines)
 
 
-def _ranked(programs: np.ndarray) -> list[int]:
+def _ranked(programs: NDArray[np.int64]) -> list[int]:
     """The programs, those with most notes first."""
     values, counts = np.unique(programs, return_counts=True)
     return [int(value) for value in values[np.argsort(-counts, kind="stable")]]
 
 
-def _colours(programs: np.ndarray) -> np.ndarray:
+def _colours(programs: NDArray[np.int64]) -> NDArray[np.float64]:
     """RGB of every note, float (n, 3)."""
     palette = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLOURS])
     colours = np.zeros((len(programs), 3))
@@ -144,7 +145,7 @@ def _colours(programs: np.ndarray) -> np.ndarray:
     return colours
 
 
-def _draw_notes(axes: Axes, notes: dict[str, np.ndarray], colours: np.ndarray, end: int) -> None:
+def _draw_notes(axes: Axes, notes: dict[str, NDArray[np.int64]], colours: NDArray[np.float64], end: int) -> None:
     left = notes["time"]
     right = left + np.maximum(notes["duration"], end * MIN_NOTE_SHARE)
     low, high = notes["pitch"] - 0.42, notes["pitch"] + 0.42
@@ -154,7 +155,7 @@ def _draw_notes(axes: Axes, notes: dict[str, np.ndarray], colours: np.ndarray, e
     axes.add_collection(PolyCollection(list(corners), facecolors=faces, linewidths=0))
 
 
-def _draw_drums(axes: Axes, drums: dict[str, np.ndarray]) -> None:
+def _draw_drums(axes: Axes, drums: dict[str, NDArray[np.int64]]) -> None:
     kinds, row = np.unique(drums["pitch"], return_inverse=True)
     axes.scatter(drums["time"], row, s=7, marker="|", linewidths=1.1, c=DRUM_COLOUR)
     axes.set_ylim(-0.8, len(kinds) - 0.2)
@@ -162,7 +163,7 @@ def _draw_drums(axes: Axes, drums: dict[str, np.ndarray]) -> None:
     axes.set_ylabel("drums", fontsize=7, color="#555555", labelpad=4)
 
 
-def _style(axes: Axes, bars: np.ndarray) -> None:
+def _style(axes: Axes, bars: NDArray[np.int64]) -> None:
     axes.set_xlim(bars[0], bars[-1])
     axes.vlines(bars, 0, 1, transform=axes.get_xaxis_transform(), colors="#d5d8dd", linewidths=0.6, zorder=0)
     axes.tick_params(length=2, labelsize=7, colors="#555555", width=0.5)
@@ -172,7 +173,7 @@ def _style(axes: Axes, bars: np.ndarray) -> None:
         spine.set_linewidth(0.6)
 
 
-def _label_pitches(axes: Axes, pitches: np.ndarray) -> None:
+def _label_pitches(axes: Axes, pitches: NDArray[np.int64]) -> None:
     low, high = (int(pitches.min()), int(pitches.max())) if len(pitches) else (60, 72)
     centre, reach = (low + high) / 2, max((high - low) / 2, 7) + 1.5
     axes.set_ylim(centre - reach, centre + reach)
@@ -182,14 +183,14 @@ def _label_pitches(axes: Axes, pitches: np.ndarray) -> None:
     axes.hlines(ticks, *axes.get_xlim(), colors="#eceef1", linewidths=0.6, zorder=0)
 
 
-def _label_bars(axes: Axes, bars: np.ndarray) -> None:
+def _label_bars(axes: Axes, bars: NDArray[np.int64]) -> None:
     count = len(bars) - 1
     step = next(step for step in (1, 2, 4, 8, 16) if count / step <= 16)
     axes.set_xticks(bars[:-1:step], [str(bar + 1) for bar in range(0, count, step)])
     axes.set_xlabel("bar", fontsize=7, color="#555555", labelpad=1)
 
 
-def _legend(figure: Figure, programs: np.ndarray, left: float, height: float) -> None:
+def _legend(figure: Figure, programs: NDArray[np.int64], left: float, height: float) -> None:
     import pretty_midi
 
     x = left

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from music_assets.corpus.reading.verdicts import READER_VERSION
@@ -80,7 +81,7 @@ def build_shards(
         semitones_of(name)
     encoded, refused, changed = _update_original(shard_path("original"), pieces, raw, genre, workers)
     original = read_shard(shard_path("original"))
-    summaries = []
+    summaries: list[ShardSummary] = []
     for name in transpositions:
         contents, out_of_range, rewritten = original, 0, changed
         if name != "original":
@@ -108,7 +109,7 @@ def build_shards(
     return summaries
 
 
-def transposed(original: Shard, transposition: str) -> tuple[ShardContents, Iterator[np.ndarray], int]:
+def transposed(original: Shard, transposition: str) -> tuple[ShardContents, Iterator[NDArray[np.uint16]], int]:
     """The training pieces of a genre in another key, as :func:`~.shards.write_shard` takes them.
 
     Also the number of those left out, because a pitch would leave 0..127.
@@ -131,7 +132,7 @@ def transposed(original: Shard, transposition: str) -> tuple[ShardContents, Iter
     return contents, _shifted(original, chosen, semitones), int((training & ~fits).sum())
 
 
-def _shifted(original: Shard, chosen: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
+def _shifted(original: Shard, chosen: NDArray[np.int64], semitones: int) -> Iterator[NDArray[np.uint16]]:
     """The ids of some rows, those of neighbours at one go."""
     for run in np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1):
         if len(run):
@@ -227,10 +228,10 @@ class _Spilled:
         self._collect()
         return pl.concat(self._frames).with_columns(piece_id=pl.Series(self._piece_ids, dtype=pl.String()))
 
-    def offsets(self) -> np.ndarray:
+    def offsets(self) -> NDArray[np.int64]:
         return _offsets(self._lengths)
 
-    def ids(self) -> np.ndarray:
+    def ids(self) -> NDArray[np.uint16]:
         """All ids, mapped."""
         self._file.flush()
         if not any(self._lengths):
@@ -240,7 +241,7 @@ class _Spilled:
 
 def _joined(
     pieces: pl.DataFrame, stored: Shard, spilled: _Spilled, failed: dict[str, str], failed_files: dict[str, str]
-) -> tuple[ShardContents, Iterator[np.ndarray]]:
+) -> tuple[ShardContents, Iterator[NDArray[np.uint16]]]:
     """The original shard of the pieces, each taken from what is stored or from what was encoded now."""
     known = pl.concat(
         [_placed(stored.rows, stored.offsets, spilled=False), _placed(spilled.rows(), spilled.offsets(), spilled=True)]
@@ -259,12 +260,12 @@ def _joined(
     return contents, (ids[is_new][begin:end] for is_new, begin, end in places.iter_rows())
 
 
-def _placed(rows: pl.DataFrame, offsets: np.ndarray, *, spilled: bool) -> pl.DataFrame:
+def _placed(rows: pl.DataFrame, offsets: NDArray[np.int64], *, spilled: bool) -> pl.DataFrame:
     """Piece ids and facts, and where the ids lie."""
     place = {"spilled": pl.lit(spilled), "begin": pl.Series(offsets[:-1]), "end": pl.Series(offsets[1:])}
     return rows.select("piece_id", *FACTS_SCHEMA).with_columns(**place)
 
 
-def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """Where documents of some lengths begin, one after the other, and the end; int64[n + 1]."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -62,7 +62,7 @@ class Constraints:
         if self.pitch_classes is not None:
             yield only(_all_but("Pitch", np.array([self._may_sound(pitch) for pitch in range(PITCHES)])))
         if self.instruments is not None:
-            union = sorted(frozenset().union(*self.instruments))
+            union = sorted(frozenset[int]().union(*self.instruments))
             yield only(_all_but("Program", np.isin(np.arange(PROGRAMS), union)))
             if not self.optional:
                 yield from map(self._appearance, range(len(self.instruments)))
@@ -150,6 +150,6 @@ def _all_but(kind: str, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return tokens
 
 
-_IS = {kind: np.isin(np.arange(SIZE), ids) for kind, ids in RANGES.items()}
+_IS = {kind: np.isin(np.arange(SIZE), np.arange(ids.start, ids.stop)) for kind, ids in RANGES.items()}
 _BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
 assert DRUMS == PROGRAMS - 1  # drums come last at a position, so that they can always follow

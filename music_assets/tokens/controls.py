@@ -1,6 +1,7 @@
 """Controls: what a piece is like, measured from the piece itself, and shown or hidden in training."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.keys import estimate_key
 from music_assets.tokens.vocabulary import (
@@ -23,7 +24,7 @@ _NUMERATORS, _DENOMINATORS = np.array(TIME_SIGNATURES).T
 _BEAT = 4 / _DENOMINATORS  # in quarter notes
 
 
-def controls(ids: np.ndarray) -> Controls:
+def controls(ids: NDArray[np.integer]) -> Controls:
     """The controls of a canonical document, uint16[n]; transposition changes none of them but the key.
 
     A document without bars has none. Nothing but the first bar need be there: part of a document has the controls of
@@ -57,7 +58,7 @@ def hide(whole: Controls, dropout: float, random: np.random.Generator) -> Contro
     return whole._replace(**{name: none for (name, none), gone in zip(_NOTHING.items(), left_out, strict=True) if gone})
 
 
-def _key(ids: np.ndarray, lines: np.ndarray, signature: np.ndarray) -> int | None:
+def _key(ids: NDArray[np.integer], lines: NDArray[np.int64], signature: NDArray[np.int64]) -> int | None:
     """The estimated key of what is not drums; None where there is none."""
     places = np.flatnonzero((ids >= _PITCH.start) & (ids < _PITCH.stop))
     beat = _BEAT[signature[np.searchsorted(lines, places) - 1]]
@@ -66,7 +67,9 @@ def _key(ids: np.ndarray, lines: np.ndarray, signature: np.ndarray) -> int | Non
     return None if found is None else found[0]
 
 
-def _tempo(ids: np.ndarray, lines: np.ndarray, signature: np.ndarray, starts: np.ndarray) -> int | None:
+def _tempo(
+    ids: NDArray[np.integer], lines: NDArray[np.int64], signature: NDArray[np.int64], starts: NDArray[np.int64]
+) -> int | None:
     """Class of quarter notes over minutes, from the first tempo on to the end of the last bar."""
     places = np.flatnonzero((ids >= _TEMPO.start) & (ids < _TEMPO.stop))
     if not len(places):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.isolation import WorkerFailure, run_isolated
@@ -45,7 +46,7 @@ class DocumentFacts(NamedTuple):
 class Document(NamedTuple):
     """The encoding of one file."""
 
-    ids: np.ndarray  # uint16[n]
+    ids: NDArray[np.uint16]  # uint16[n]
     facts: DocumentFacts
     md5: str = ""  # of the file's bytes
 
@@ -58,7 +59,7 @@ class Failure(NamedTuple):
     traceback: str = ""  # of an exception that nobody foresaw, so that the code is to blame
 
 
-def describe(ids: np.ndarray, notes: int, seconds: float, loss: EncodingLoss = NO_LOSS) -> DocumentFacts:
+def describe(ids: NDArray[np.integer], notes: int, seconds: float, loss: EncodingLoss = NO_LOSS) -> DocumentFacts:
     """The facts of a document in its own key, uint16[n]; what the ids themselves do not tell is given."""
     types = np.bincount(TOKEN_TYPE[ids], minlength=len(TOKEN_TYPES))
     digest = hexdigest(np.ascontiguousarray(ids).data)
@@ -104,5 +105,5 @@ def _encode_file(task: tuple[int, Path]) -> Document | Failure:
         return Failure(f"{path}: {error.detail}", md5)
     except TooLong as error:
         return Failure(f"{path}: {error}", md5)
-    except Exception as error:  # a bug must not cost the other files their documents
+    except Exception as error:  # noqa: BLE001, a bug must not cost the other files their documents
         return Failure(f"{path}: {type(error).__name__}: {error}", md5, traceback.format_exc())

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.tokens.automata import Automaton, all_allowed, set_by
 from music_assets.tokens.constraints import PITCHES, Constraints
@@ -60,7 +61,7 @@ _PROGRAMS = np.array(RANGES["Program"])
 _BAR_LENGTHS = tuple(sorted({numerator * POSITIONS_PER_BEAT for numerator, _ in TIME_SIGNATURES}))
 
 
-def _after(*parts: tuple[str, Any]) -> np.ndarray:
+def _after(*parts: tuple[str, Any]) -> NDArray[np.int16]:
     """Id -> the state that it sets, -1 where it sets none; int64[size]."""
     after = np.full(SIZE, -1)
     for token, states in parts:
@@ -129,7 +130,7 @@ class Grammar:
     """
 
     def __init__(
-        self, convert: Callable[[np.ndarray], Array] = np.asarray, constraints: Constraints = _NOTHING
+        self, convert: Callable[[NDArray[Any]], Array] = np.asarray, constraints: Constraints = _NOTHING
     ) -> None:
         self._convert = convert
         self.tables = _tables(constraints)
@@ -141,13 +142,13 @@ class Grammar:
         """The state before the first Bar of a document, that is after BOS or the genre."""
         return self._convert(self.tables.first.repeat(batch, axis=1))
 
-    def state_after(self, prefixes: Sequence[np.ndarray]) -> Array:
+    def state_after(self, prefixes: Sequence[NDArray[np.integer]]) -> Array:
         """The state after the beginning of a document, ids [n] without BOS and genre, one a row.
 
         The constraints begin behind it. Computed without a loop over ids. Raises ValueError if an id cannot follow
         those before it.
         """
-        states = []
+        states: list[NDArray[np.int64]] = []
         for prefix in prefixes:
             if (place := self.first_violation(prefix)) is not None:
                 raise ValueError(
@@ -163,7 +164,7 @@ class Grammar:
         note[0] += _PHASE_NAMES.index("note")
         return self._convert(self._with_constraints(note)[:, None].repeat(batch, axis=1))
 
-    def _with_constraints(self, state: np.ndarray) -> np.ndarray:
+    def _with_constraints(self, state: NDArray[np.int64]) -> NDArray[np.int64]:
         """A state of the grammar alone, with the first states of the constraints."""
         own = state - _tables(_NOTHING).first[:, 0]
         begun = np.zeros(len(self.tables.first) - len(own), dtype=own.dtype)
@@ -182,7 +183,7 @@ class Grammar:
         """The state after one token a row, int64[batch]; undefined for a token that was not allowed."""
         return self._following[state, tokens] + self._first
 
-    def first_violation(self, ids: np.ndarray) -> int | None:
+    def first_violation(self, ids: NDArray[np.integer]) -> int | None:
         """Index of the first id of a document (and EOS, if it is there) that the grammar alone forbids, or None."""
         *others, repeat, pitch = _tables(_NOTHING).allowed[_states(ids)[:, :-1], ids]
         wrong = np.flatnonzero(~np.logical_and.reduce([*others, repeat | pitch]))
@@ -190,9 +191,9 @@ class Grammar:
 
 
 class _Tables(NamedTuple):
-    allowed: np.ndarray  # bool[rows, size]
-    following: np.ndarray  # int16[rows, size], counted from the first row of the same automaton
-    first: np.ndarray  # int64[automata, 1], the first row of each automaton
+    allowed: NDArray[np.bool_]  # bool[rows, size]
+    following: NDArray[np.int16]  # int16[rows, size], counted from the first row of the same automaton
+    first: NDArray[np.int64]  # int64[automata, 1], the first row of each automaton
 
 
 @lru_cache(maxsize=8)
@@ -204,7 +205,7 @@ def _tables(constraints: Constraints) -> _Tables:
     return _Tables(allowed, following.astype(np.int16), first)
 
 
-def _states(ids: np.ndarray) -> np.ndarray:
+def _states(ids: NDArray[np.integer]) -> NDArray[np.int64]:
     """The state before each id of a document and after the last, int64[automata, n + 1]; up to the first id
     that is not allowed.
 
@@ -230,7 +231,7 @@ def _states(ids: np.ndarray) -> np.ndarray:
     return np.stack([phase, signature, position, tempo, rest, order, repeat, pitch]) + tables.first
 
 
-def _latest(values: np.ndarray) -> np.ndarray:
+def _latest(values: NDArray[np.integer]) -> NDArray[np.int64]:
     """The last value that is not negative, before each place and after the last; 0 until there is one."""
     place = np.where(values >= 0, np.arange(1, len(values) + 1), 0)
     return np.append(0, values)[np.append(0, np.maximum.accumulate(place))]
@@ -279,14 +280,14 @@ def _rest() -> Automaton:
     return allowed, following
 
 
-def _exhausts(constraints: Constraints) -> np.ndarray:
+def _exhausts(constraints: Constraints) -> NDArray[np.bool_]:
     """Pitches that no higher one of the same program may follow, bool[size]."""
     exhausts = constraints.highest_pitch < _PITCH_AFTER
     exhausts[_TOKENS["PitchDrum"]] = np.arange(PITCHES) == PITCHES - 1
     return exhausts
 
 
-def _order(exhausts: np.ndarray) -> Automaton:
+def _order(exhausts: NDArray[np.bool_]) -> Automaton:
     """State 0 at a new position; 1 + 2 program after a program, one more once it is exhausted."""
     states = 1 + 2 * PROGRAMS
     allowed = all_allowed(states)

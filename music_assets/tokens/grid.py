@@ -1,3 +1,5 @@
+# symusic's arrays are typed in part
+# pyright: reportUnknownMemberType=false
 """A score on the encoder's grid: what miditok's quantisation makes of it, and what that costs."""
 
 from collections.abc import Callable
@@ -5,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 from music_assets.foundation.midi.timeline import tempo_changes, time_signature_changes
@@ -13,8 +16,8 @@ from music_assets.tokens.vocabulary import DRUMS, DURATIONS, POSITIONS_PER_BEAT,
 TICKS_PER_QUARTER = 2 * POSITIONS_PER_BEAT
 """Resolution of decoded scores: a position is one tick in x/8 and two in x/4."""
 NUMERATORS, DENOMINATORS = np.array(TIME_SIGNATURES).T
-TICKS_PER_POSITION = 8 // DENOMINATORS
-BAR_TICKS = NUMERATORS * POSITIONS_PER_BEAT * TICKS_PER_POSITION
+TICKS_PER_POSITION: NDArray[np.int64] = 8 // DENOMINATORS
+BAR_TICKS: NDArray[np.int64] = NUMERATORS * POSITIONS_PER_BEAT * TICKS_PER_POSITION
 COMMON_TIME = TIME_SIGNATURES.index((4, 4))
 _MICROSECONDS = 60_000_000 / TEMPOS[::-1]  # a quarter note, ascending
 DEFAULT_TEMPO = int(np.argmin(np.abs(TEMPOS - 120)))
@@ -42,15 +45,15 @@ NO_LOSS = EncodingLoss()
 class Quantised:
     """A score on the grid, times in 1/24 quarter; notes sorted and without duplicates, values as indices."""
 
-    onset: np.ndarray
-    program: np.ndarray
-    pitch: np.ndarray
-    duration: np.ndarray
-    velocity: np.ndarray
-    tempo_time: np.ndarray
-    tempo: np.ndarray
-    section_start: np.ndarray  # of each stretch of bars with one time signature
-    section_time_signature: np.ndarray
+    onset: NDArray[np.int64]
+    program: NDArray[np.int64]
+    pitch: NDArray[np.int64]
+    duration: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+    tempo_time: NDArray[np.int64]
+    tempo: NDArray[np.int64]
+    section_start: NDArray[np.int64]  # of each stretch of bars with one time signature
+    section_time_signature: NDArray[np.int64]
     end: int  # of the last note
     loss: EncodingLoss
 
@@ -60,7 +63,7 @@ def quantise(score: ScoreTick) -> Quantised:
     grid, section_start, section_time_signature = _time_signature_sections(score)
     ticks_per_position = TICKS_PER_POSITION[section_time_signature]
 
-    def snap(times: np.ndarray) -> np.ndarray:
+    def snap(times: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ticks of the score -> 1/24 quarter; halves go up, as symusic resamples."""
         ticks = (2 * times.astype(np.int64) * grid + score.tpq) // (2 * score.tpq)
         if grid < TICKS_PER_QUARTER:
@@ -69,7 +72,7 @@ def quantise(score: ScoreTick) -> Quantised:
         coarse = ticks_per_position[section_of(section_start, ticks)] == 2
         return np.where(coarse, np.rint(ticks / 2).astype(np.int64) * 2, ticks)
 
-    columns = [track.notes.numpy() for track in score.tracks]
+    columns: list[dict[str, NDArray[np.int32]]] = [track.notes.numpy() for track in score.tracks]
     exact_onset = np.concatenate([column["time"] for column in columns]).astype(np.int64)
     exact_length = np.concatenate([column["duration"] for column in columns]).astype(np.int64)
     onset = snap(exact_onset)
@@ -105,7 +108,7 @@ def quantise(score: ScoreTick) -> Quantised:
     )
 
 
-def _time_signature_sections(score: ScoreTick) -> tuple[int, np.ndarray, np.ndarray]:
+def _time_signature_sections(score: ScoreTick) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     """The sections of one time signature: the grid on which miditok quantises (ticks a quarter: 12, or 24 where an
     x/8 occurs), and each section's start (in 1/24 quarter) and index into ``TIME_SIGNATURES``.
 
@@ -153,7 +156,9 @@ def closest_tempo(microseconds: Any) -> Any:
     return len(TEMPOS) - 1 - _closest(_MICROSECONDS, np.asarray(microseconds))
 
 
-def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _tempos(
+    score: ScoreTick, snap: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Times (1/24 quarter) and indices into ``TEMPOS`` of the tempo changes; the first is at 0."""
     tick, microseconds = tempo_changes(score)
     time = np.concatenate([[0], snap(tick)])
@@ -167,11 +172,11 @@ def _tempos(score: ScoreTick, snap: Callable[[np.ndarray], np.ndarray]) -> tuple
 
 def _encoding_loss(
     score: ScoreTick,
-    exact_onset: np.ndarray,
-    exact_length: np.ndarray,
-    onset: np.ndarray,
-    positions: np.ndarray,
-    unit: np.ndarray,
+    exact_onset: NDArray[np.int64],
+    exact_length: NDArray[np.int64],
+    onset: NDArray[np.int64],
+    positions: NDArray[np.integer],
+    unit: NDArray[np.int64],
     kept: int,
 ) -> EncodingLoss:
     """``exact_*`` in ticks of the score, ``onset`` in 1/24 quarter, lengths in ``positions`` of ``unit``/24 quarter."""
@@ -195,12 +200,12 @@ def _encoding_loss(
     )
 
 
-def section_of(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
+def section_of(starts: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Index of the section that each time lies in; the first starts at 0."""
     return np.searchsorted(starts, times, side="right") - 1
 
 
-def _closest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _closest(values: NDArray[np.number], wanted: NDArray[np.number]) -> NDArray[np.int64]:
     """Index of the closest of some ascending values; the larger one where two are equally close."""
     above = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
     below = np.maximum(above - 1, 0)
@@ -228,7 +233,7 @@ _TIME_SIGNATURE_INDEX = {
 }
 
 
-def bar_lines(score: ScoreTick, bars: int) -> np.ndarray:
+def bar_lines(score: ScoreTick, bars: int) -> NDArray[np.int64]:
     """Where the bars of a score's document begin, and where the last of so many ends; ticks, int64[bars + 1].
 
     There may be more bars than the document has: the last time signature goes on.

@@ -14,6 +14,7 @@ marks say how many bars to write, and the two parts together give the document a
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
@@ -28,7 +29,7 @@ class BadInfill(MusicAssetsError):
     """Ids that do not have the form of an infill."""
 
 
-def cut(document: np.ndarray, first: int, bars: int, program: int | None = None) -> np.ndarray:
+def cut(document: NDArray[np.integer], first: int, bars: int, program: int | None = None) -> NDArray[np.uint16]:
     """The infill, uint16[m], that asks for ``bars`` bars from bar ``first`` on, or for the notes of a program in them.
 
     ``document``: canonical ids from one bar line to another or to the end, uint16[n]. Up to FILL the result is what a
@@ -47,7 +48,7 @@ def cut(document: np.ndarray, first: int, bars: int, program: int | None = None)
     return np.concatenate([document[:start], gap, document[end:], [_FILL], fill]).astype(np.uint16)
 
 
-def join(ids: np.ndarray) -> np.ndarray:
+def join(ids: NDArray[np.integer]) -> NDArray[np.uint16]:
     """The document of an infill, without prompt and EOS; the inverse of :func:`cut`, uint16[m] to uint16[n].
 
     Raises:
@@ -71,7 +72,7 @@ def join(ids: np.ndarray) -> np.ndarray:
     return np.concatenate([rest[:start], fill, rest[end:]]).astype(np.uint16)
 
 
-def draw(part: np.ndarray, room: int, random: np.random.Generator) -> np.ndarray | None:
+def draw(part: NDArray[np.integer], room: int, random: np.random.Generator) -> NDArray[np.uint16] | None:
     """A random infill of at most ``room`` ids from the beginning of ``part``; None if not even two bars fit.
 
     As many whole bars as fit; up to half of them or so are asked for, anywhere among them; as often all tracks as one
@@ -100,7 +101,7 @@ def draw(part: np.ndarray, room: int, random: np.random.Generator) -> np.ndarray
     return infill
 
 
-def _taken_out(span: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
+def _taken_out(span: NDArray[np.integer], program: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """Bars without the notes of a program (an id), each after its mark; and the bars of these notes alone."""
     bar, position = span == _BAR, _within(span, _POSITION)
     own = np.zeros(len(span), dtype=bool)
@@ -116,7 +117,7 @@ def _taken_out(span: np.ndarray, program: int) -> tuple[np.ndarray, np.ndarray]:
     return np.insert(rest, np.repeat(places, 2), np.tile([_MASK, program], len(places))), fill
 
 
-def _put_back(rest: np.ndarray, fill: np.ndarray) -> np.ndarray:
+def _put_back(rest: NDArray[np.integer], fill: NDArray[np.integer]) -> NDArray[np.integer]:
     """Bars with the notes of another version of them added, in the order of a canonical document."""
     rest_order, fill_order = _order(rest), _order(fill)
     both = np.isin(fill_order, rest_order[_within(rest, _POSITION)])
@@ -125,7 +126,7 @@ def _put_back(rest: np.ndarray, fill: np.ndarray) -> np.ndarray:
     return ids[np.argsort(np.concatenate([rest_order, fill_order[new]]), kind="stable")]
 
 
-def _order(ids: np.ndarray) -> np.ndarray:
+def _order(ids: NDArray[np.integer]) -> NDArray[np.int64]:
     """An integer for every id that rises by bar, position and program: 0 for what is before the first of them."""
     place = np.arange(len(ids))
     bar, position, program = ids == _BAR, _within(ids, _POSITION), _within(ids, _PROGRAM)
@@ -136,5 +137,5 @@ def _order(ids: np.ndarray) -> np.ndarray:
     return (np.cumsum(bar) << 20) + (moment << 8) + player
 
 
-def _within(ids: np.ndarray, values: range) -> np.ndarray:
+def _within(ids: NDArray[np.integer], values: range) -> NDArray[np.bool_]:
     return (ids >= values.start) & (ids < values.stop)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from symusic.core import (
     NoteTickList,
     ScoreTick,
@@ -72,14 +73,14 @@ _FIRST = {TOKEN_TYPES.index(name): ids.start for name, ids in RANGES.items()}
 class NoteArray:
     """The notes of a document by onset, as arrays of equal length, and its bars. A beat is a quarter note."""
 
-    onset: np.ndarray  # float64[n], beats from the start
-    duration: np.ndarray  # float64[n], beats
-    pitch: np.ndarray  # int16[n], MIDI pitch
-    velocity: np.ndarray  # int16[n], 1..127
-    program: np.ndarray  # int16[n], MIDI program, 128 for drums
-    bar: np.ndarray  # int32[n], index into the bars
-    bar_starts: np.ndarray  # float64[bars], beats
-    bar_lengths: np.ndarray  # float64[bars], beats
+    onset: NDArray[np.float64]  # float64[n], beats from the start
+    duration: NDArray[np.float64]  # float64[n], beats
+    pitch: NDArray[np.int16]  # int16[n], MIDI pitch
+    velocity: NDArray[np.int16]  # int16[n], 1..127
+    program: NDArray[np.int16]  # int16[n], MIDI program, 128 for drums
+    bar: NDArray[np.int32]  # int32[n], index into the bars
+    bar_starts: NDArray[np.float64]  # float64[bars], beats
+    bar_lengths: NDArray[np.float64]  # float64[bars], beats
     seconds: float  # to the end of the last note, 0 without notes
     tempo: float  # beats a minute at the start
 
@@ -94,13 +95,13 @@ class TooLong(MusicAssetsError):
 class Encoding(NamedTuple):
     """The document of a score, and what became of it."""
 
-    ids: np.ndarray  # uint16[n]
+    ids: NDArray[np.uint16]  # uint16[n]
     notes: int
     seconds: float  # to the end of the last note, 0 without notes
     loss: EncodingLoss
 
 
-def encode(score: ScoreTick) -> np.ndarray:
+def encode(score: ScoreTick) -> NDArray[np.uint16]:
     """The canonical document of a score, uint16[n]; empty if it has no notes.
 
     Raises TooLong if it would have more than ``MAX_IDS``.
@@ -117,7 +118,7 @@ def encode_measured(score: ScoreTick) -> Encoding:
     return Encoding(_written(quantised), len(quantised.onset), seconds, quantised.loss)
 
 
-def decode(ids: np.ndarray) -> ScoreTick:
+def decode(ids: NDArray[np.integer]) -> ScoreTick:
     """The score of any sequence of ids, 24 ticks a quarter note; what breaks the grammar is skipped.
 
     One track a program, in order of program, drums last. A note that begins while another of the same
@@ -130,9 +131,9 @@ def decode(ids: np.ndarray) -> ScoreTick:
         parsed.tempo_time.astype(np.int32), np.rint(60_000_000 / TEMPOS[parsed.tempo]).astype(np.int32)
     )
     signature = parsed.bar_time_signature if len(parsed.bar_time_signature) else np.array([COMMON_TIME])
-    for bar in np.flatnonzero(np.diff(signature, prepend=-1)):
+    for bar in map(int, np.flatnonzero(np.diff(signature, prepend=-1))):
         start = int(parsed.bar_start[bar]) if bar else 0
-        score.time_signatures.append(TimeSignatureTick(start, *TIME_SIGNATURES[signature[bar]]))
+        score.time_signatures.append(TimeSignatureTick(start, *TIME_SIGNATURES[int(signature[bar])]))
     for program in np.unique(parsed.program):
         chosen = np.flatnonzero(parsed.program == program)
         while len(chosen):
@@ -150,12 +151,12 @@ def decode(ids: np.ndarray) -> ScoreTick:
     return score
 
 
-def canonical(ids: np.ndarray) -> np.ndarray:
+def canonical(ids: NDArray[np.integer]) -> NDArray[np.uint16]:
     """The document of what :func:`decode` reads in a generated sequence, uint16[n], perhaps empty."""
     return encode(decode(ids))
 
 
-def notes(ids: np.ndarray) -> NoteArray:
+def notes(ids: NDArray[np.integer]) -> NoteArray:
     """The notes of any sequence of ids, as :func:`decode` reads it."""
     parsed = _parse(ids)
     tempo_time = np.concatenate([[0], parsed.tempo_time])
@@ -174,7 +175,7 @@ def notes(ids: np.ndarray) -> NoteArray:
     )
 
 
-def _written(score: Quantised) -> np.ndarray:
+def _written(score: Quantised) -> NDArray[np.uint16]:
     """The ids. A token's place is the number of tokens before it, which sorted arrays give by counting."""
     onset, tempo_time = score.onset, score.tempo_time
     moments = np.union1d(onset, tempo_time)
@@ -196,7 +197,7 @@ def _written(score: Quantised) -> np.ndarray:
 
     ids = np.empty(count, np.uint16)
     place = (
-        2 * np.arange(bars)
+        2 * np.arange(bars, dtype=np.int64)
         + np.searchsorted(moments, bar_start)
         + np.searchsorted(tempo_time, bar_start)
         + 4 * np.searchsorted(onset, bar_start)
@@ -224,7 +225,7 @@ def _written(score: Quantised) -> np.ndarray:
     return ids
 
 
-def _seconds(tempo_time: np.ndarray, tempo: np.ndarray, end: int) -> float:
+def _seconds(tempo_time: NDArray[np.int64], tempo: NDArray[np.int64], end: int) -> float:
     """Length of a piece that ends at ``end`` (1/24 quarter) and whose tempo changes begin at 0."""
     until = np.minimum(np.append(tempo_time[1:], end), end)
     quarters = np.maximum(until - tempo_time, 0) / TICKS_PER_QUARTER
@@ -235,19 +236,19 @@ def _seconds(tempo_time: np.ndarray, tempo: np.ndarray, end: int) -> float:
 class _Parsed:
     """What a sequence of ids says, in ticks of 1/24 quarter; notes by onset."""
 
-    onset: np.ndarray
-    duration: np.ndarray
-    pitch: np.ndarray
-    velocity: np.ndarray
-    program: np.ndarray
-    bar: np.ndarray
-    bar_start: np.ndarray
-    bar_time_signature: np.ndarray
-    tempo_time: np.ndarray
-    tempo: np.ndarray
+    onset: NDArray[np.int64]
+    duration: NDArray[np.int64]
+    pitch: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+    program: NDArray[np.int64]
+    bar: NDArray[np.int64]
+    bar_start: NDArray[np.int64]
+    bar_time_signature: NDArray[np.int64]
+    tempo_time: NDArray[np.int64]
+    tempo: NDArray[np.int64]
 
 
-def _parse(ids: np.ndarray) -> _Parsed:
+def _parse(ids: NDArray[np.integer]) -> _Parsed:
     ids = np.asarray(ids, dtype=np.int64)
     kind = TOKEN_TYPE[np.where((ids >= 0) & (ids < SIZE), ids, 0)]
     bar_place = np.flatnonzero(kind == _BAR)
@@ -281,7 +282,7 @@ def _parse(ids: np.ndarray) -> _Parsed:
         onset=time[begin],
         duration=DURATIONS[ids[begin + 3] - _FIRST[_DURATION]] * TICKS_PER_POSITION[bar_time_signature[bar[begin]]],
         pitch=np.where(pitch >= _FIRST[_DRUM], pitch - _FIRST[_DRUM], pitch - _FIRST[_PITCH]),
-        velocity=VELOCITIES[ids[begin + 2] - _FIRST[_VELOCITY]],
+        velocity=VELOCITIES[ids[begin + 2] - _FIRST[_VELOCITY]].astype(np.int64),
         program=ids[begin] - _FIRST[_PROGRAM],
         bar=bar[begin],
         bar_start=bar_start,
@@ -291,7 +292,7 @@ def _parse(ids: np.ndarray) -> _Parsed:
     )
 
 
-def _overlapping(onset: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+def _overlapping(onset: NDArray[np.int64], duration: NDArray[np.int64], pitch: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which notes begin before an earlier one of the same pitch has ended; bool[n]."""
     order = np.lexsort((onset, pitch))
     # Pitches lie end to end on one time line, so that one running maximum serves all.

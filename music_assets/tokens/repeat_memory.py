@@ -1,3 +1,5 @@
+# numba has no types
+# pyright: standard
 """The :mod:`music_assets.tokens.repeats` of a piece that grows, compiled: each id is read once."""
 
 import numpy as np

@@ -8,6 +8,7 @@ ids. It costs no attention, so a repeat is seen however long ago the original wa
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.tokens.vocabulary import Vocabulary
 
@@ -25,7 +26,9 @@ def are_match_lengths(lengths: Sequence[int]) -> bool:
     return list(lengths) == sorted(set(lengths)) and all(n > 1 and n.bit_count() == 1 for n in lengths)
 
 
-def repeat_candidates(ids: np.ndarray, first: int = 0, match_lengths: Sequence[int] = MATCH_LENGTHS) -> np.ndarray:
+def repeat_candidates(
+    ids: NDArray[np.integer], first: int = 0, match_lengths: Sequence[int] = MATCH_LENGTHS
+) -> NDArray[np.int64]:
     """What followed the latest earlier occurrence of the last ids, int64[n - first, M], of ids [n] from ``first``, for
     each of M ``match_lengths``.
 
@@ -43,7 +46,7 @@ def repeat_candidates(ids: np.ndarray, first: int = 0, match_lengths: Sequence[i
     return found
 
 
-def _keys(ids: np.ndarray, match_lengths: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _keys(ids: NDArray[np.integer], match_lengths: Sequence[int]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Every length with the hashes of all runs of so many ids, int64[n - length + 1]; empty where ids are fewer."""
     keys, length, factor = ids + 1, 1, np.int64(FACTOR)
     while length < max(match_lengths, default=0):
@@ -53,7 +56,7 @@ def _keys(ids: np.ndarray, match_lengths: Sequence[int]) -> Iterator[tuple[int, 
             yield length, keys
 
 
-def _last_equal(keys: np.ndarray, first: int) -> np.ndarray:
+def _last_equal(keys: NDArray[np.integer], first: int) -> NDArray[np.int64]:
     """For each key from ``first`` on the latest earlier place with the same one, or -1, int64[n - first]."""
     asked = keys[first:]
     order = np.argsort(asked, kind="stable")

@@ -1,3 +1,5 @@
+# symusic's arrays are typed in part
+# pyright: reportUnknownMemberType=false
 """The piano roll: a grid of 16th notes and the 88 keys of a piano, each cell silent, held or struck.
 
 What it keeps is which key begins and sounds when. It drops drums and pitches outside A0..C8, and folds all
@@ -9,6 +11,7 @@ step in which one begins is an onset. Velocities, tempo changes and time signatu
 from dataclasses import astuple, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from music_assets.tokens.grid import TICKS_PER_QUARTER
@@ -27,7 +30,7 @@ MAX_STEPS = 100_000
 _TICKS_PER_STEP = TICKS_PER_QUARTER // STEPS_PER_QUARTER
 
 
-def encode(source: ScoreTick | NoteArray) -> np.ndarray:
+def encode(source: ScoreTick | NoteArray) -> NDArray[np.uint8]:
     """The roll of a score, or of :func:`remi.notes`, uint8[steps, 88] of SILENCE, HOLD and ONSET.
 
     Onsets and ends go to the nearest step, halves up, and a note is at least one step long. The roll ends with
@@ -37,7 +40,7 @@ def encode(source: ScoreTick | NoteArray) -> np.ndarray:
     return _roll(_notes(source))
 
 
-def decode(roll: np.ndarray, tempo: float = 120.0, time_signature: tuple[int, int] = (4, 4)) -> ScoreTick:
+def decode(roll: NDArray[np.uint8], tempo: float = 120.0, time_signature: tuple[int, int] = (4, 4)) -> ScoreTick:
     """The score of any roll [steps, 88]: one piano track at ``tempo`` quarter notes a minute, velocity 80.
 
     An onset sounds until the next cell of its key that is not held; a held cell that follows no sound is silent.
@@ -59,12 +62,12 @@ def decode(roll: np.ndarray, tempo: float = 120.0, time_signature: tuple[int, in
     return score
 
 
-def planes(roll: np.ndarray) -> np.ndarray:
+def planes(roll: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """What a network reads and predicts: onsets, then held cells, bool[steps, 176]."""
     return np.concatenate([roll == ONSET, roll == HOLD], axis=1)
 
 
-def from_planes(chosen: np.ndarray) -> np.ndarray:
+def from_planes(chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The roll of planes [steps, 176], true or not 0 where chosen; an onset outweighs a hold."""
     onset, hold = np.asarray(chosen, dtype=bool).reshape(len(chosen), 2, KEYS).swapaxes(0, 1)
     return np.where(onset, ONSET, np.where(hold, HOLD, SILENCE)).astype(np.uint8)
@@ -128,12 +131,12 @@ def roll_loss(source: ScoreTick | NoteArray) -> RollLoss:
 class _Notes:
     """The notes that fit the keys, int64[n] each, and how many do not."""
 
-    onset: np.ndarray  # ticks
-    duration: np.ndarray  # ticks
+    onset: NDArray[np.int64]  # ticks
+    duration: NDArray[np.int64]  # ticks
     ticks_per_quarter: int
-    key: np.ndarray
-    begin: np.ndarray  # steps
-    end: np.ndarray  # steps, above begin
+    key: NDArray[np.int64]
+    begin: NDArray[np.int64]  # steps
+    end: NDArray[np.int64]  # steps, above begin
     drums: int
     out_of_range: int
 
@@ -144,7 +147,7 @@ def _notes(source: ScoreTick | NoteArray) -> _Notes:
         onset, duration = (np.rint(beats * quarter).astype(np.int64) for beats in (source.onset, source.duration))
     else:
         quarter = source.tpq
-        tracks = [track.notes.numpy() for track in source.tracks]
+        tracks: list[dict[str, NDArray[np.int32]]] = [track.notes.numpy() for track in source.tracks]
         onset, duration, pitch = (
             np.concatenate([np.empty(0, np.int64), *(track[name] for track in tracks)]).astype(np.int64)
             for name in ("time", "duration", "pitch")
@@ -169,7 +172,7 @@ def _notes(source: ScoreTick | NoteArray) -> _Notes:
     )
 
 
-def _roll(notes: _Notes) -> np.ndarray:
+def _roll(notes: _Notes) -> NDArray[np.uint8]:
     steps = int(notes.end.max(initial=0))
     if steps > MAX_STEPS:
         raise TooLong(f"The piece lasts {steps:,} 16th notes; the limit of a piano roll is {MAX_STEPS:,}.")
@@ -182,7 +185,7 @@ def _roll(notes: _Notes) -> np.ndarray:
     return roll
 
 
-def struck(roll: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def struck(roll: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Step, key and length in steps of every onset and what it holds, by step and key; int64[n] each."""
     # Keys end to end on one time line, each followed by a silent step.
     line = np.pad(roll.T, ((0, 0), (0, 1)), constant_values=SILENCE).ravel()

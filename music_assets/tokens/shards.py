@@ -1,3 +1,5 @@
+# pyarrow has no types
+# pyright: standard
 """Token shards: one Arrow IPC file a genre and transposition, read by memory map without a copy.
 
 A row is a piece: its id, group and split, what is known of its encoding (:class:`~.documents.DocumentFacts`), and
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.hashing import hexdigest
@@ -63,7 +66,7 @@ class ShardContents:
     transposition: str
     fingerprint: str
     rows: pl.DataFrame  # ``ROWS_SCHEMA``, one row a piece
-    offsets: np.ndarray  # int64[n + 1], where in the ids each piece begins, and the end
+    offsets: NDArray[np.int64]  # int64[n + 1], where in the ids each piece begins, and the end
     failed: dict[str, str]  # piece id -> why it could not be encoded
     failed_files: dict[str, str]  # piece id -> the reader and the md5 of the file that failed for good
 
@@ -79,21 +82,21 @@ class ShardContents:
         return self.rows["group_id"].to_list()
 
     @cached_property
-    def splits(self) -> np.ndarray:
+    def splits(self) -> NDArray[np.str_]:
         """str[n]"""
         return np.array(self.rows["split"].to_list(), dtype=np.str_)
 
     @cached_property
-    def notes(self) -> np.ndarray:
+    def notes(self) -> NDArray[np.int32]:
         """int32[n]"""
         return self.rows["notes"].to_numpy()
 
     @cached_property
-    def seconds(self) -> np.ndarray:
+    def seconds(self) -> NDArray[np.float32]:
         """float32[n]"""
         return self.rows["seconds"].to_numpy()
 
-    def where(self, split: str) -> np.ndarray:
+    def where(self, split: str) -> NDArray[np.int64]:
         """Row indices of one split, int64[m]."""
         return np.flatnonzero(self.splits == split)
 
@@ -125,9 +128,9 @@ class Shard(ShardContents):
     without BOS, genre or EOS.
     """
 
-    ids: np.ndarray  # uint16[tokens]
+    ids: NDArray[np.uint16]  # uint16[tokens]
 
-    def document(self, index: int) -> np.ndarray:
+    def document(self, index: int) -> NDArray[np.uint16]:
         """View of one piece's ids, uint16[n]."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
@@ -140,7 +143,7 @@ def make_shard(
     splits: Sequence[str],
     notes: Sequence[int],
     seconds: Sequence[float],
-    documents: Sequence[np.ndarray],
+    documents: Sequence[NDArray[np.integer]],
     failed: dict[str, str] | None = None,
 ) -> Shard:
     """A shard from documents at hand, in any order; nothing is said to be lost in their encoding.
@@ -180,7 +183,7 @@ def transposed_rows(rows: pl.DataFrame, semitones: int) -> pl.DataFrame:
     return rows.with_columns(pl.when(pitched).then(moved).otherwise(pl.col("lowest", "highest")))
 
 
-def write_shard(path: Path, contents: ShardContents, blocks: Iterable[np.ndarray]) -> None:
+def write_shard(path: Path, contents: ShardContents, blocks: Iterable[NDArray[np.integer]]) -> None:
     """Write a shard whose ids come in parts, one after the other; equal content gives equal bytes.
 
     Takes memory for the rows and for one part. Raises ValueError if the parts are not as long as the contents says.
@@ -218,7 +221,7 @@ class _SkipOne(io.RawIOBase):
     This saves time only: if the array came in another form, it would be written.
     """
 
-    def __init__(self, file: BinaryIO, skipped: np.ndarray) -> None:
+    def __init__(self, file: BinaryIO, skipped: NDArray[np.uint16]) -> None:
         self._file = file
         self._skipped = skipped.ctypes.data
 
@@ -232,7 +235,7 @@ class _SkipOne(io.RawIOBase):
         return self._file.write(data)
 
 
-def _zeros(count: int) -> np.ndarray:
+def _zeros(count: int) -> NDArray[np.uint16]:
     """uint16[count] that takes address space but no memory."""
     pages = mmap.mmap(-1, max(2 * count, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
     return np.frombuffer(pages, np.uint16, count)

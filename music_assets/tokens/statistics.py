@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from music_assets.tokens.shards import ROWS_SCHEMA, Shard, ShardContents
 from music_assets.tokens.vocabulary import RANGES, TOKEN_TYPES
@@ -68,14 +69,14 @@ def token_statistics(shards: Sequence[ShardContents]) -> TokenStatistics:
     )
 
 
-def _quantiles(lengths: np.ndarray) -> dict[str, int]:
+def _quantiles(lengths: NDArray[np.int64]) -> dict[str, int]:
     if not len(lengths):
         return {}
     values = np.quantile(lengths, list(QUANTILES.values()), method="nearest")
     return {name: int(value) for name, value in zip(QUANTILES, values, strict=True)}
 
 
-def _octaves(lengths: np.ndarray) -> dict[str, int]:
+def _octaves(lengths: NDArray[np.int64]) -> dict[str, int]:
     """Number of values from each power of two to the next, by its name; those between the ends also if empty."""
     if not len(lengths):
         return {}
@@ -87,9 +88,9 @@ def _octaves(lengths: np.ndarray) -> dict[str, int]:
 def programs_played(shards: Sequence[Shard]) -> list[int]:
     """The programs in the training pieces of some shards, rising, 128 for drums."""
     seen = np.zeros(RANGES["Program"].stop, dtype=bool)
-    read = set()
+    read = set[str]()
     for shard in shards:
-        for row in shard.where("train").tolist():
+        for row in map(int, shard.where("train")):
             if (piece := shard.piece_ids[row]) not in read:  # transposition changes none
                 read.add(piece)
                 ids = shard.document(row)

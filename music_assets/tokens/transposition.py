@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.tokens.vocabulary import RANGES
@@ -49,7 +50,7 @@ def semitones_of(transposition: str) -> int:
     return TRANSPOSITIONS[transposition]
 
 
-def transpose(ids: np.ndarray, semitones: int) -> np.ndarray | None:
+def transpose(ids: NDArray[np.integer], semitones: int) -> NDArray[np.uint16] | None:
     """Shift every Pitch id of a document, uint16[n] -> uint16[n]; drums stay.
 
     None if a pitch would leave MIDI's 0..127.
@@ -60,7 +61,7 @@ def transpose(ids: np.ndarray, semitones: int) -> np.ndarray | None:
     return shift(ids, semitones)
 
 
-def shift(ids: np.ndarray, semitones: int) -> np.ndarray:
+def shift(ids: NDArray[np.integer], semitones: int) -> NDArray[np.uint16]:
     """Shift every Pitch id of any number of documents, of which the caller knows that they stay in range."""
     moved = np.empty(len(ids), np.uint16)
     for start in range(0, len(ids), _BLOCK):
@@ -68,7 +69,7 @@ def shift(ids: np.ndarray, semitones: int) -> np.ndarray:
     return moved
 
 
-def shifted_blocks(ids: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
+def shifted_blocks(ids: NDArray[np.integer], semitones: int) -> Iterator[NDArray[np.uint16]]:
     """What :func:`shift` gives, in parts that are valid until the next one is asked for."""
     moved = np.empty(min(len(ids), _BLOCK), np.uint16)
     for start in range(0, len(ids), _BLOCK):
@@ -76,7 +77,7 @@ def shifted_blocks(ids: np.ndarray, semitones: int) -> Iterator[np.ndarray]:
         yield _shift(block, semitones, moved[: len(block)])
 
 
-def _shift(ids: np.ndarray, semitones: int, moved: np.ndarray) -> np.ndarray:
+def _shift(ids: NDArray[np.integer], semitones: int, moved: NDArray[np.uint16]) -> NDArray[np.uint16]:
     # Unsigned numbers: what lies below the pitches wraps to large ones, and adding a negative shift wraps back.
     np.subtract(ids, np.uint16(_PITCH.start), out=moved)
     pitched = moved < len(_PITCH)
@@ -84,7 +85,7 @@ def _shift(ids: np.ndarray, semitones: int, moved: np.ndarray) -> np.ndarray:
     return np.add(moved, ids, out=moved)
 
 
-def pitch_range(ids: np.ndarray) -> tuple[int, int]:
+def pitch_range(ids: NDArray[np.integer]) -> tuple[int, int]:
     """Lowest and highest pitch of a document, drums left out; 127 and 0 if it has none."""
     pitches = ids[(ids >= _PITCH.start) & (ids < _PITCH.stop)]
     lowest = pitches.min(initial=_PITCH.stop - 1)

@@ -1,12 +1,15 @@
 """The one place that owns token ids: miditok's REMI layout by arithmetic, then marks, genres and controls."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.hashing import hexdigest
@@ -32,7 +35,7 @@ DURATION_NAMES = (
 DURATIONS = np.array([(b * r + p) * POSITIONS_PER_BEAT // r for b, p, r in DURATION_NAMES], dtype=np.int32)
 
 # Arguments of miditok.TokenizerConfig that give this vocabulary, and the ids of the encoder.
-REMI_CONFIG = {
+REMI_CONFIG: Mapping[str, Any] = {
     "special_tokens": ["PAD"],
     "pitch_range": (0, 127),
     "drums_pitch_range": (0, 127),
@@ -109,7 +112,7 @@ MEANINGS = MappingProxyType(
     }
 )
 """Token type -> what a token of it says."""
-_ENDS = np.cumsum(list(_COUNTS.values())).tolist()
+_ENDS = [*accumulate(_COUNTS.values())]
 RANGES = MappingProxyType({name: range(end - _COUNTS[name], end) for name, end in zip(TOKEN_TYPES, _ENDS, strict=True)})
 SIZE = -(-_ENDS[-1] // 64) * 64
 TOKEN_TYPE = np.zeros(SIZE, dtype=np.uint8)
@@ -224,7 +227,7 @@ class Vocabulary:
         return RANGES
 
     @property
-    def token_type(self) -> np.ndarray:
+    def token_type(self) -> NDArray[np.uint8]:
         """Id -> index into ``TOKEN_TYPES``; uint8[size], read-only."""
         return TOKEN_TYPE
 
@@ -286,7 +289,7 @@ class Vocabulary:
 
     def name(self, token: int) -> str:
         """Readable name of an id, miditok's where it has one: ``Pitch_60``, ``Genre_jazz``, ``Control_tempo_3``."""
-        kind = TOKEN_TYPES[TOKEN_TYPE[token]]
+        kind = TOKEN_TYPES[int(TOKEN_TYPE[token])]
         index = token - RANGES[kind].start
         match kind:
             case "Pad":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.network import IGNORED
@@ -22,10 +23,10 @@ class NoTrainingData(MusicAssetsError):
 class Batch(NamedTuple):
     """Rows to learn from; int64[B, T] each, but ``candidates`` int64[B, T, M] of M match lengths."""
 
-    ids: np.ndarray
-    targets: np.ndarray  # the id that follows, or ``IGNORED``
-    segment_ids: np.ndarray  # which of the row's pieces an id is of: 0, 1, 2, ...
-    candidates: np.ndarray  # what followed the last ids when they stood in the piece before, also before the row
+    ids: NDArray[np.integer]
+    targets: NDArray[np.int64]  # the id that follows, or ``IGNORED``
+    segment_ids: NDArray[np.int64]  # which of the row's pieces an id is of: 0, 1, 2, ...
+    candidates: NDArray[np.int64]  # what followed the last ids when they stood in the piece before, also before the row
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class _Source:
     """The training documents of one shard."""
 
     shard: Shard
-    rows: np.ndarray  # int64[n]
-    ends: np.ndarray  # int64[n], cumulative tokens
+    rows: NDArray[np.int64]  # int64[n]
+    ends: NDArray[np.int64]  # int64[n], cumulative tokens
 
 
 class DrawnPiece(NamedTuple):
     genre: str
     id: str
     transposition: str
-    document: np.ndarray  # uint16[n]
+    document: NDArray[np.uint16]  # uint16[n]
 
 
 class Pieces:
@@ -151,7 +152,11 @@ class Batches:
         return Batch(ids[:, :-1], targets, segment_ids[:, :-1], candidates[:, :-1])
 
     def _fill(
-        self, ids: np.ndarray, segment_ids: np.ndarray, candidates: np.ndarray, random: np.random.Generator
+        self,
+        ids: NDArray[np.integer],
+        segment_ids: NDArray[np.int64],
+        candidates: NDArray[np.int64],
+        random: np.random.Generator,
     ) -> None:
         """One row, int64[length + 1], ``candidates`` [length + 1, M]; the additional id is the last target."""
         filled = segment = 0
@@ -167,7 +172,9 @@ class Batches:
             segment_ids[start:filled] = segment
             segment += 1
 
-    def _piece(self, random: np.random.Generator, room: int, first: bool) -> tuple[list[int], np.ndarray, np.ndarray]:
+    def _piece(
+        self, random: np.random.Generator, room: int, first: bool
+    ) -> tuple[list[int], NDArray[np.uint16], NDArray[np.uint16]]:
         """Of a random piece the prompt, the ids before the row, and those from there to EOS."""
         piece = self._pieces.draw(random)
         document = piece.document
@@ -182,7 +189,7 @@ class Batches:
         if random.random() < self.infill_share:
             asked = infill.draw(part, room - len(prompt) - 1, random)
             part = part if asked is None else asked
-        return prompt, document[:start], np.append(part, self.vocabulary.eos)
+        return prompt, document[:start], np.append(part, np.uint16(self.vocabulary.eos))
 
     def _shown(self, piece: DrawnPiece, start: int, random: np.random.Generator) -> Controls:
         name = piece.id, piece.transposition
@@ -192,7 +199,7 @@ class Batches:
         whole = self._controls[name]._replace(bars=control_class("bars", bars) if bars else None)
         return hide(whole, self.control_dropout, random)
 
-    def _start(self, document: np.ndarray, random: np.random.Generator) -> int:
+    def _start(self, document: NDArray[np.integer], random: np.random.Generator) -> int:
         """The bar line before a random place; a place up to a row before the piece gives its beginning."""
         place = random.integers(-self.length, len(document))
         bars = np.flatnonzero(document[: max(place, 0) + 1] == self._bar)
@@ -208,6 +215,6 @@ def _source_shares(sources: list[_Source], original_share: float) -> list[float]
     return [original_share if is_original else moved_share for is_original in original]
 
 
-def _choose(ends: np.ndarray, random: np.random.Generator) -> int:
+def _choose(ends: NDArray[np.number], random: np.random.Generator) -> int:
     """An index, by chances whose running sums are ``ends``."""
     return int(np.searchsorted(ends, random.random() * ends[-1], "right"))

@@ -32,7 +32,7 @@ def can_compile(device: torch.device) -> bool:
     """Whether torch.compile finds what it needs: a C++ compiler and Python's header files. Says so if not."""
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.ones(8, device=device))
-    except Exception as error:  # it has no exception of its own for what is missing
+    except Exception as error:  # noqa: BLE001, it has no exception of its own for what is missing
         reason = str(error).strip().splitlines()[0]
         _logger.warning(
             "The network is not compiled, and each step takes half as long again: install a C++ compiler and Python's "

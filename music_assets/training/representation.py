@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.models.network import Network, TokenNetwork
 from music_assets.models.registry import find_architecture
@@ -25,7 +26,7 @@ class BatchSource(Protocol):
     genres: list[str]
     length: int  # of a row, in tokens or steps
 
-    def rows(self, n: int, rank: int = 0, world: int = 1) -> tuple[np.ndarray, ...]:
+    def rows(self, n: int, rank: int = 0, world: int = 1) -> tuple[NDArray[Any], ...]:
         """Rows ``rank``, ``rank + world``, ... of batch ``n``, as the fields that a network's ``loss`` takes."""
         ...
 
@@ -51,14 +52,14 @@ class Representation(ABC):
         self,
         network: Network,
         vocabulary: Vocabulary,
-        documents: Sequence[np.ndarray],
+        documents: Sequence[NDArray[np.integer]],
         genre: str | None = None,
         precision: Precision = "auto",
     ) -> list[PieceScore]:
         """The likelihood of each document, given its genre. Raises UnknownGenre."""
 
     @abstractmethod
-    def has_note(self, document: np.ndarray) -> bool:
+    def has_note(self, document: NDArray[np.integer]) -> bool:
         """Whether there is a note in the document to score."""
 
 
@@ -81,14 +82,14 @@ class _Tokens(Representation):
         self,
         network: Network,
         vocabulary: Vocabulary,
-        documents: Sequence[np.ndarray],
+        documents: Sequence[NDArray[np.integer]],
         genre: str | None = None,
         precision: Precision = "auto",
     ) -> list[PieceScore]:
         assert isinstance(network, TokenNetwork)
         return token_scores(network, vocabulary, documents, genre, precision)
 
-    def has_note(self, document: np.ndarray) -> bool:
+    def has_note(self, document: NDArray[np.integer]) -> bool:
         return len(document) > 0
 
 
@@ -109,14 +110,14 @@ class _Rolls(Representation):
         self,
         network: Network,
         vocabulary: Vocabulary,
-        documents: Sequence[np.ndarray],
+        documents: Sequence[NDArray[np.integer]],
         genre: str | None = None,
         precision: Precision = "auto",
     ) -> list[PieceScore]:
         assert isinstance(network, RollRNN)
         return roll_scores(network, vocabulary, documents, genre, precision)
 
-    def has_note(self, document: np.ndarray) -> bool:
+    def has_note(self, document: NDArray[np.integer]) -> bool:
         return bool((whole(document) == ONSET).any())
 
 

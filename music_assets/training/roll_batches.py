@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.models.roll_rnn import NO_GENRE, PLANES, genre_number
 from music_assets.tokens import rolls as pianoroll
@@ -23,10 +24,10 @@ _BARS_AT_ONCE = 256
 class RollBatch(NamedTuple):
     """Rows to learn from: part of one piece each."""
 
-    planes: np.ndarray  # bool[B, T, 176], the step before each target; silence before the beginning
-    targets: np.ndarray  # bool[B, T, 176]
-    scored: np.ndarray  # bool[B, T], whether the target is before the end of the piece's last bar
-    genres: np.ndarray  # int64[B], as `models.roll_rnn` numbers them
+    planes: NDArray[np.bool_]  # bool[B, T, 176], the step before each target; silence before the beginning
+    targets: NDArray[np.bool_]  # bool[B, T, 176]
+    scored: NDArray[np.bool_]  # bool[B, T], whether the target is before the end of the piece's last bar
+    genres: NDArray[np.int64]  # int64[B], as `models.roll_rnn` numbers them
 
 
 class RollBatches:
@@ -82,12 +83,12 @@ class RollBatches:
         return RollBatch(planes[:, :-1], planes[:, 1:], scored, genres)
 
 
-def count_steps(document: np.ndarray) -> int:
+def count_steps(document: NDArray[np.integer]) -> int:
     """Steps to the end of a document's last bar."""
     return int(_bars(document)[1][-1])
 
 
-def whole(document: np.ndarray) -> np.ndarray:
+def whole(document: NDArray[np.integer]) -> NDArray[np.uint8]:
     """The roll of a document from the silent step before it to the end of its last bar, uint8[1 + steps, 88]."""
     lines, starts = _bars(document)
     parts = [np.zeros((1, KEYS), dtype=np.uint8)]
@@ -97,7 +98,7 @@ def whole(document: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]:
+def window(document: NDArray[np.integer], bar: int, steps: int) -> tuple[NDArray[np.uint8], int]:
     """The roll of a document from the step before a bar on, uint8[1 + steps, 88], silent where there is none; and the
     number of steps from that bar to the end of the last one.
 
@@ -114,7 +115,7 @@ def window(document: np.ndarray, bar: int, steps: int) -> tuple[np.ndarray, int]
     return roll, int(starts[-1] - starts[bar])
 
 
-def _bars(document: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _bars(document: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each bar begins, in ids and in steps, and the end; int64[bars + 1] each."""
     lines = np.append(np.flatnonzero(document == _BAR), len(document))
     steps = _BAR_STEPS[document[lines[:-1] + 1].astype(np.int64) - _TIME_SIGNATURE]

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from music_assets.models import roll_rnn as pianoroll
 from music_assets.models.network import TokenNetwork
@@ -29,16 +30,18 @@ T = TypeVar("T")
 class PieceScore:
     """What a network pays for one piece."""
 
-    nats: np.ndarray  # float32[n], -ln p of each token, or step of the roll
+    nats: NDArray[np.float32]  # float32[n], -ln p of each token, or step of the roll
     notes: int
-    measures: Mapping[str, np.ndarray] = field(default_factory=dict)  # what else was measured at each, float32[n]
+    measures: Mapping[str, NDArray[np.float32]] = field(
+        default_factory=dict
+    )  # what else was measured at each, float32[n]
 
 
 class _Window(NamedTuple):
     document: int
-    ids: np.ndarray  # int64[t], prompt included
-    candidates: np.ndarray  # int64[t, M], of the ids
-    targets: np.ndarray  # int64[n], the scored ones: what follows the last n ids
+    ids: NDArray[np.int64]  # int64[t], prompt included
+    candidates: NDArray[np.int64]  # int64[t, M], of the ids
+    targets: NDArray[np.int64]  # int64[n], the scored ones: what follows the last n ids
     first: int  # place of targets[0] in the document
 
 
@@ -46,10 +49,10 @@ class _Window(NamedTuple):
 def token_nats(
     network: TokenNetwork,
     vocabulary: Vocabulary,
-    documents: Sequence[np.ndarray],
+    documents: Sequence[NDArray[np.integer]],
     genre: str | None = None,
     precision: Precision = "auto",
-) -> list[np.ndarray]:
+) -> list[NDArray[np.float32]]:
     """-ln p of every token of each document and of the EOS after it, float32[len(document) + 1], in nats.
 
     The prompt (BOS and the genre, repeated in every window) is given, not scored; it states no controls, so that the
@@ -100,7 +103,7 @@ def token_nats(
 def token_scores(
     network: TokenNetwork,
     vocabulary: Vocabulary,
-    documents: Sequence[np.ndarray],
+    documents: Sequence[NDArray[np.integer]],
     genre: str | None = None,
     precision: Precision = "auto",
 ) -> list[PieceScore]:
@@ -113,7 +116,7 @@ def token_scores(
 def roll_scores(
     network: RollRNN,
     vocabulary: Vocabulary,
-    documents: Sequence[np.ndarray],
+    documents: Sequence[NDArray[np.integer]],
     genre: str | None = None,
     precision: Precision = "auto",
 ) -> list[PieceScore]:
@@ -159,7 +162,7 @@ def roll_scores(
     return [scores[index] for index in range(len(steps))]
 
 
-def bits_per_note(nats: Sequence[np.ndarray], notes: Sequence[int] | np.ndarray) -> float:
+def bits_per_note(nats: Sequence[NDArray[np.float32]], notes: Sequence[int] | NDArray[np.number]) -> float:
     """Bits per note of all documents together (micro-averaged): sum of nats / ln 2 / number of notes.
 
     Documents without a note add their bits; nan where there is no note at all.
@@ -168,14 +171,14 @@ def bits_per_note(nats: Sequence[np.ndarray], notes: Sequence[int] | np.ndarray)
     return float(sum(part.sum(dtype=np.float64) for part in nats)) / math.log(2) / total if total else math.nan
 
 
-def _count_notes(document: np.ndarray) -> int:
+def _count_notes(document: NDArray[np.integer]) -> int:
     """Each note has one velocity."""
     velocities = RANGES["Velocity"]
     return int(np.count_nonzero((document >= velocities.start) & (document < velocities.stop)))
 
 
 def _windows(
-    index: int, document: np.ndarray, prompt: np.ndarray, eos: int, network: TokenNetwork
+    index: int, document: NDArray[np.integer], prompt: NDArray[np.int64], eos: int, network: TokenNetwork
 ) -> Iterator[_Window]:
     body = np.append(document.astype(np.int64), eos)
     candidates = repeat_candidates(body, match_lengths=network.match_lengths)

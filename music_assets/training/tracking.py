@@ -132,7 +132,7 @@ class Tracking:
         return run_id
 
     def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        name = f"{name} {datetime.now():%Y-%m-%d %H:%M}"
+        name = f"{name} {datetime.now().astimezone():%Y-%m-%d %H:%M}"
         return self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
 
     @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from music_assets.foundation.hashing import hexdigest
 from music_assets.models.network import Network
@@ -20,7 +21,7 @@ from music_assets.training.settings import Precision
 class ValidationSet:
     """Held-out pieces by genre; ``hash`` tells one set from another."""
 
-    documents: dict[str, list[np.ndarray]]
+    documents: dict[str, list[NDArray[np.uint16]]]
     hash: str
 
     @property
@@ -35,7 +36,7 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
     pieces gives none. The set depends on the pieces alone, not on which networks are scored.
     """
     originals = sorted((s for s in shards if s.transposition == "original"), key=lambda shard: shard.genre)
-    documents: dict[str, list[np.ndarray]] = {}
+    documents: dict[str, list[NDArray[np.uint16]]] = {}
     hashed: list[str | bytes] = []
     for shard in originals:
         total = 0
@@ -72,5 +73,5 @@ def _bits_per_note(scores: Sequence[PieceScore]) -> float:
     return bits_per_note([one.nats for one in scores], [one.notes for one in scores])
 
 
-def _mean(values: Iterable[np.ndarray]) -> float:
+def _mean(values: Iterable[NDArray[np.float32]]) -> float:
     return float(np.concatenate([*values]).mean(dtype=np.float64))

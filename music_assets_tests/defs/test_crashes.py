@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
@@ -21,6 +20,7 @@ from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
 from music_assets.servers import servers
 from music_assets.training.mlflow_store import tracking_uri
+from music_assets.training.tracking import Tracking
 from music_assets_tests.defs.conftest import TINY
 from music_assets_tests.midi_files import write_corpus
 
@@ -90,13 +90,11 @@ class Site:
 
     def mlflow_runs(self, root: str) -> list[tuple[str, str, int]]:
         """Id, status and last step of the MLflow runs of a chain of retries."""
-        with sqlite3.connect(self.paths.mlflow / "mlflow.db") as database:
-            return database.execute(
-                "select runs.run_uuid, status, (select max(step) from metrics where run_uuid = runs.run_uuid and "
-                "key = 'train/loss') from runs join tags on tags.run_uuid = runs.run_uuid "
-                "where tags.key = 'dagster.root_run_id' and tags.value = ?",
-                [root],
-            ).fetchall()
+        tracking = Tracking(self.paths)
+        runs = tracking.client.search_runs([tracking.experiment_id], f"tags.`dagster.root_run_id` = '{root}'")
+        return [
+            (run.info.run_id, run.info.status, tracking.curve(run.info.run_id, "train/loss")[-1][0]) for run in runs
+        ]
 
 
 def holder(lock: Path) -> int | None:

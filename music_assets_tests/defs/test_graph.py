@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import re
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from music_assets.foundation.midi.reading import load_score
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
+from music_assets.training.tracking import Tracking
 from music_assets_tests import disks
 from music_assets_tests.defs.conftest import QUICK, TINY, Graph, failure, graph_on
 from music_assets_tests.midi_files import write_corpus, write_tune
@@ -92,23 +92,22 @@ def test_the_training_is_in_mlflow(trained: Graph):
     made = trained.latest("checkpoint", "gpt")
     assert made.text("champion_genres") == "jig, reel"
     assert made.text("decision") == "It is the first champion."
-    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
-        metrics = {name for (name,) in database.execute("select distinct key from metrics")}
-        params = {name for (name,) in database.execute("select distinct key from params")}
-        aliases = database.execute("select name, alias from registered_model_aliases").fetchall()
-    assert {"train/loss", "valid/bits_per_note", "train/learning_rate"} <= metrics
-    assert "training.seed" in params
-    assert "network.layers" in params
-    assert aliases == [("music-assets-gpt", "champion")]
+    tracking = Tracking(trained.paths)
+    (run,) = tracking.client.search_runs([tracking.experiment_id])
+    assert {"train/loss", "valid/bits_per_note", "train/learning_rate"} <= {*run.data.metrics}
+    assert {"training.seed", "network.layers"} <= {*run.data.params}
+    (model,) = tracking.client.search_registered_models()
+    assert model.name == "music-assets-gpt"
+    assert model.aliases == {"champion": "1"}
 
 
 def test_samples_are_heard_during_training_and_the_model_has_a_card(trained: Graph):
     heard = {path.name for path in trained.paths.mlflow.glob("artifacts/*/artifacts/samples/*/*")}
     assert {Path(name).suffix for name in heard} >= {".mid", ".png"}
-    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
-        ((card,),) = database.execute("select description from registered_models").fetchall()
-    assert "bits per note" in card
-    assert "[Dagster run](" in card
+    (model,) = Tracking(trained.paths).client.search_registered_models()
+    assert model.description
+    assert "bits per note" in model.description
+    assert "[Dagster run](" in model.description
 
 
 def test_samples_and_reports(trained: Graph):
@@ -212,13 +211,10 @@ def test_a_piano_roll_is_trained_on_the_same_shards_sampled_and_judged(trained: 
         assert value > 0
     assert made.text("champion_genres") == "jig, reel"
     assert made.text("decision") == "It is the first champion."
-    with sqlite3.connect(trained.paths.mlflow / "mlflow.db") as database:
-        ((run,),) = database.execute(
-            "select run_uuid from tags where key = 'architecture' and value = 'pianoroll'"
-        ).fetchall()
-        metrics = {name for (name,) in database.execute("select key from metrics where run_uuid = ?", (run,))}
-    assert {"valid/bits_per_note", "valid/density_expected", "valid/density_found"} <= metrics
-    artifacts = trained.paths.mlflow / "artifacts" / run / "artifacts"
+    tracking = Tracking(trained.paths)
+    (run,) = tracking.client.search_runs([tracking.experiment_id], "tags.architecture = 'pianoroll'")
+    assert {"valid/bits_per_note", "valid/density_expected", "valid/density_found"} <= {*run.data.metrics}
+    artifacts = trained.paths.mlflow / "artifacts" / run.info.run_id / "artifacts"
     assert (artifacts / "environment").is_dir()
     assert list((artifacts / "samples").rglob("*.mid"))
     for genre in ("jig", "reel"):

@@ -26,7 +26,7 @@ def notes(rows: Sequence[Sequence[float]], bars: int = 1, bar_length: float = 4.
         velocity=columns[3].astype(np.int16),
         program=columns[4].astype(np.int16),
         bar=np.floor(onset / bar_length).astype(np.int32),
-        bar_starts=np.arange(bars) * bar_length,
+        bar_starts=np.arange(bars) * np.float64(bar_length),
         bar_lengths=np.full(bars, bar_length),
         seconds=float(end * 60 / tempo),
         tempo=tempo,

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ import dagster as dg
 import psutil
 import pytest
 
+from music_assets.paths import DataPaths
+from music_assets.training.tracking import Tracking
 from music_assets_tests.midi_files import write_corpus
 
 _started: list[subprocess.Popen[str]] = []
@@ -176,8 +177,9 @@ def test_an_interrupted_pipeline_goes_on_where_it_was(project: Path, monkeypatch
     assert statuses(project, monkeypatch)[0] == "CANCELED"
     (run,) = (project / "data" / "checkpoints" / "gpt").glob("*/lock")
     assert (run.parent / "unfinished").exists()
-    with sqlite3.connect(project / "data" / "mlflow" / "mlflow.db") as database:
-        assert database.execute("select status from runs").fetchall() == [("KILLED",)]
+    tracking = Tracking(DataPaths(project / "data"))
+    (tracked,) = tracking.client.search_runs([tracking.experiment_id])
+    assert tracked.info.status == "KILLED"
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def download(
                         bar.update(done - bar.n)
                         progress(done, total)
                 if size is not None and _length(part) < size:
-                    raise _Break(f"the server ended after {_length(part):,} of {size:,} bytes")
+                    raise _Break(f"the server ended after {_length(part):,} of {size:,} bytes")  # noqa: TRY301, as if it had broken
                 break
             except _Break as broken:
                 if _length(part) > longest:
