@@ -18,6 +18,9 @@ from music_assets_tests.generation.checkpoints import untrained
 from music_assets_tests.midi_files import make_tune
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     paths = DataPaths(tmp_path_factory.mktemp("data"))

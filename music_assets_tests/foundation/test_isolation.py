@@ -45,6 +45,7 @@ def test_nothing_to_do() -> None:
     assert list(run_isolated(int, [])) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_ends_though_its_master_was_killed(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -130,6 +130,7 @@ def test_a_file_that_kills_its_reader_is_a_row(raw: Path, table: Path, monkeypat
     assert rows["notes"].null_count() == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_reader_each_time_is_tried_in_three_scans(
     raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,6 +401,7 @@ def test_an_interrupted_scan_goes_on_where_it_was(raw: Path, table: Path, monkey
     assert [path.name for path in table.parent.iterdir()] == ["files.parquet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "saved"),
     [
