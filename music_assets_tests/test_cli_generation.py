@@ -17,7 +17,6 @@ from music_assets.paths import DataPaths
 from music_assets_tests.generation.checkpoints import untrained
 from music_assets_tests.midi_files import make_tune
 
-
 pytestmark = pytest.mark.slow
 
 

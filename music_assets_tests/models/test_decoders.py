@@ -11,13 +11,14 @@ from music_assets.models.network import CapacityExceeded, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.repeats import NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets_tests import architectures
 
 SIZE, CAPACITY = Vocabulary().size, 48
 
 
 def network_of(architecture, **fields) -> TokenNetwork:
     torch.manual_seed(0)
-    sizes = {"layers": 2, "width": 32, "context": CAPACITY} | ({"heads": 2} if architecture == "gpt" else {}) | fields
+    sizes = {"layers": 2, "width": 32, "context": CAPACITY} | architectures.fields(architecture, heads=2) | fields
     network = build(network_config(architecture, "tiny", sizes), SIZE)
     assert isinstance(network, TokenNetwork)
     for parameter in network.parameters():

@@ -12,7 +12,7 @@ from music_assets.models.network import IGNORED, CapacityExceeded, TokenNetwork
 from music_assets.models.registry import ARCHITECTURES, build, network_config, read_config
 from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
-from music_assets_tests.architectures import TOKEN_ARCHITECTURES
+from music_assets_tests.architectures import TOKEN_ARCHITECTURES, fields
 
 VOCABULARY_SIZE = 128
 SMALL = {"layers": 2, "width": 32, "context": 64}
@@ -20,7 +20,7 @@ SMALL = {"layers": 2, "width": 32, "context": 64}
 
 def small(architecture, **overrides):
     torch.manual_seed(0)
-    extra = {"heads": 2} if architecture == "gpt" else {"embedding": 16}
+    extra = fields(architecture, heads=2, embedding=16)
     network = build(network_config(architecture, "tiny", SMALL | extra | overrides), VOCABULARY_SIZE)
     with torch.no_grad():
         assert isinstance(network, TokenNetwork)
@@ -32,8 +32,7 @@ def small(architecture, **overrides):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_decoding_in_pieces_gives_the_logits_of_one_pass(architecture, tied):
-    extra = {"embedding": None} if tied and architecture != "gpt" else {}
-    network = small(architecture, tied=tied, **extra)
+    network = small(architecture, **(fields(architecture, tied=True, embedding=None) if tied else {}))
     ids = torch.randint(VOCABULARY_SIZE, (3, 24))
     expected = network(ids)
     state = network.initial_state(3, 24)

@@ -6,6 +6,7 @@ from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import Shard, make_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS, shift
 from music_assets.training.settings import TrainingSettings
+from music_assets_tests.architectures import fields
 from music_assets_tests.midi_files import make_tune
 
 GENRES = {"reel": "reel", "waltz": "waltz"}
@@ -31,7 +32,7 @@ def shards(pieces: int = 12, bars: int = 8, transpositions: tuple[str, ...] = ("
 
 def small_config(architecture: str = "gpt", **other) -> TrainingSettings:
     """A network over tokens that takes milliseconds a step."""
-    return _config(({"heads": 2} if architecture == "gpt" else {}) | other.pop("network", {}), other)
+    return _config(fields(architecture, heads=2) | other.pop("network", {}), other)
 
 
 def small_roll_config(**other) -> TrainingSettings:

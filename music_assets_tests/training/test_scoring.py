@@ -10,7 +10,7 @@ from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_cand
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training import scoring
 from music_assets.training.scoring import bits_per_note, token_nats
-from music_assets_tests.architectures import TOKEN_ARCHITECTURES
+from music_assets_tests.architectures import TOKEN_ARCHITECTURES, fields
 
 VOCABULARY = Vocabulary(("reel",))
 CONTEXT = 16
@@ -23,7 +23,7 @@ def full_precision(monkeypatch):
 
 def network(architecture):
     torch.manual_seed(1)
-    extra = {"heads": 2} if architecture == "gpt" else {"embedding": 16}
+    extra = fields(architecture, heads=2, embedding=16)
     config = network_config(architecture, "tiny", {"layers": 1, "width": 16, "context": CONTEXT} | extra)
     made = build(config, VOCABULARY.size)
     assert isinstance(made, TokenNetwork)
