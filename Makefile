@@ -19,7 +19,7 @@ ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; 
 	$(BIN)/music-assets ui
 
 check: lint ## lint, and the tests that are quick: under a minute in all
-	$(BIN)/python -m pytest -m 'not slow and not crash and not cluster'
+	$(BIN)/python -m pytest -n auto -m 'not slow and not crash and not cluster'
 
 test: .venv/installed ## all tests but those that kill servers or start clusters
 	$(BIN)/python -m pytest

@@ -15,6 +15,8 @@ from music_assets_tests.midi_files import write_corpus
 
 PROJECT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.slow
+
 
 def music_assets(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "MUSIC_ASSETS_DATA")}
@@ -49,7 +51,6 @@ def test_away_from_the_project(tmp_path: Path):
     )
 
 
-@pytest.mark.slow
 def test_an_empty_drop_folder_fails_with_the_way_out(tmp_path: Path):
     done = music_assets("pipeline", folder=project(tmp_path))
     assert done.returncode == 1
@@ -73,7 +74,6 @@ cli.main()
 """
 
 
-@pytest.mark.slow
 def test_a_bug_keeps_its_traceback(tmp_path: Path):
     environment = os.environ | {"DAGSTER_HOME": str(project(tmp_path)), "MUSIC_ASSETS_DATA": str(tmp_path / "data")}
     done = subprocess.run(
@@ -139,7 +139,6 @@ def test_transpositions_that_cannot_be(tmp_path: Path):
     assert done.stderr.startswith("music-assets: MUSIC_ASSETS_TRANSPOSITIONS is '3..1': give the lowest and the")
 
 
-@pytest.mark.slow
 def test_the_corpus_summary_a_files_story_and_a_new_label(tmp_path: Path):
     folder = project(tmp_path)
     paths = DataPaths(folder / "data")

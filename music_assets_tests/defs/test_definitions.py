@@ -48,6 +48,7 @@ def test_every_asset_says_what_it_is(asset):
     assert node.code_version
 
 
+@pytest.mark.slow
 def test_definitions_load_nothing_heavy():
     heavy = ["torch", "miditok", "mlflow", "sklearn", "matplotlib", "duckdb", "plotly", "music21"]
     code = f"import sys, music_assets.definitions; print([m for m in {heavy} if m in sys.modules])"

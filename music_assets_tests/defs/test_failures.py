@@ -48,6 +48,7 @@ def tokenised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
         yield graph
 
 
+@pytest.mark.slow
 def test_a_bug_of_the_network_is_tried_again(tokenised: Graph, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("music_assets.models.gpt.GPT.forward", planted)
     done = tokenised.run("checkpoint", partition="gpt", config=TINY)
@@ -62,6 +63,7 @@ def test_a_bug_of_the_asset_is_tried_again(tokenised: Graph, monkeypatch: pytest
     assert retries(done) == RETRIES
 
 
+@pytest.mark.slow
 def test_a_bug_of_the_encoder_costs_its_files_and_is_tried_again_by_the_next_run(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

@@ -253,6 +253,7 @@ def test_an_excerpt_starts_at_zero_and_ends_at_its_bar_line():
     assert len(beyond.bar_starts) == 0
 
 
+@pytest.mark.slow
 @given(note_arrays())
 def test_the_excerpt_of_all_bars_is_the_piece(found: NoteArray):
     same = excerpt(found, 4)

@@ -23,6 +23,7 @@ def test_a_crash_costs_one_item_and_not_its_neighbours() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_item_that_hangs_is_given_up() -> None:
     results = dict(run_isolated(time.sleep, [0.0, 0.01, 60.0], workers=1, seconds=1.0))
     assert results.pop(60.0) == WorkerFailure("took too long", "It was given up after 1 seconds.")

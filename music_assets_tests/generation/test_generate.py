@@ -72,6 +72,7 @@ wishes = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(wishes)
 def test_every_hard_wish_is_kept(asked):

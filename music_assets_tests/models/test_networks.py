@@ -183,6 +183,7 @@ def test_attention_on_the_cpu_equals_torchs_own(seen, t):
     torch.testing.assert_close(fast.float(), expected, rtol=0.03, atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
 def test_it_learns_a_few_rows_by_heart(architecture):
     network = small(architecture, width=64).train()

@@ -90,6 +90,7 @@ def test_density_counts_the_keys_that_sound():
     assert expected_density(even).item() == pytest.approx(KEYS * 0.75)
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_rolls_by_heart():
     network = small(width=64, dropout=0.0).train()
     planes = rolls(4, 25, share=0.03)

@@ -98,6 +98,7 @@ def test_an_ogg_longer_than_one_block_holds_every_frame(tmp_path: Path):
     assert (tmp_path / "a.ogg").stat().st_size < 8_000 * seconds
 
 
+@pytest.mark.slow
 def test_many_in_worker_processes_sound_like_one(tmp_path: Path):
     midi = [write_midi(tmp_path / f"{pitch}.mid", [(0, 2, pitch)], FLUTE) for pitch in (69, 81)]
     render_many([(path, path.with_suffix(".ogg")) for path in midi], workers=2)
@@ -107,6 +108,7 @@ def test_many_in_worker_processes_sound_like_one(tmp_path: Path):
     assert render_many([]) == {}
 
 
+@pytest.mark.slow
 def test_a_script_is_not_run_again_in_the_workers(tmp_path: Path):
     midi, ogg, script = write_midi(tmp_path / "a.mid", [(0, 1, 69)]), tmp_path / "a.ogg", tmp_path / "script.py"
     script.write_text(

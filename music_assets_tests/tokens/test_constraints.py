@@ -46,6 +46,7 @@ by_bars = st.tuples(st.integers(1, 5), st.integers(0, 3)).flatmap(
 by_notes = st.builds(Constraints, notes=st.integers(6, 90), **common)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(by_bars | by_notes, st.integers(0, 2**32), st.booleans())
 def test_every_constraint_holds_and_every_document_ends(asked, seed, wild):

@@ -208,6 +208,7 @@ def one_piece(genre, document):
     return make_shard(genre, "original", ["a"], ["a"], ["train"], [1], [1.0], [document])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "share"), [(1.0, 0.9), (2.0, 0.75), (1000.0, 0.5)])
 def test_genres_are_drawn_by_temperature(temperature, share):
     make = batches(
@@ -239,6 +240,7 @@ def test_without_an_original_shard_the_transpositions_are_even():
     assert len(batches(moved)(0).ids) == 32
 
 
+@pytest.mark.slow
 def test_the_beginning_of_a_piece_is_as_likely_as_the_row_reaches_before_it():
     document = np.arange(BAR, BAR + 200, dtype=np.uint16)
     document[1:100] = BAR

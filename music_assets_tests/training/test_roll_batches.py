@@ -29,6 +29,7 @@ def whole_roll(document, steps):
     return np.pad(roll, ((1, after), (0, 0)), constant_values=pianoroll.SILENCE), starts.astype(int)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(scores(), st.data())
 def test_a_window_is_part_of_the_whole_roll(score, data):
@@ -43,6 +44,7 @@ def test_a_window_is_part_of_the_whole_roll(score, data):
         np.testing.assert_array_equal(part, roll[starts[bar] : starts[bar] + steps + 1])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(scores(), st.integers(1, 5))
 def test_a_whole_roll_lasts_to_the_end_of_the_last_bar(score, bars_at_once):

@@ -122,6 +122,7 @@ corpora = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(corpora)
 def test_an_audit_against_counting(pieces: list[tuple[int, dict[str, str]]]) -> None:
     files = pl.DataFrame(

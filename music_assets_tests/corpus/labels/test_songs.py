@@ -216,6 +216,7 @@ def linked(one: Keys, other: Keys) -> bool:
     return any(a == b is not None for a, b in zip(one[:4], other[:4], strict=True)) or bool(set(one[4]) & set(other[4]))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(file_keys, min_size=1, max_size=25))
 def test_groups_are_the_connected_components(rows: list[Keys]) -> None:

@@ -319,6 +319,7 @@ claims_on_songs = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(claims_on_songs)
 def test_votes_against_counting(rows: list[tuple[str, str, str, str, float]]) -> None:
     earlier = sorted({(f"mine/{row[0]}/{row[1]}.mid", row[2], row[3], row[4]) for row in rows})

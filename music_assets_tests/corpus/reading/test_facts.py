@@ -149,6 +149,7 @@ def test_a_cadence_is_in_its_key(chords: list[str], key: str, shift: int) -> Non
     assert found.key_confidence > 0.1
 
 
+@pytest.mark.slow
 def test_the_key_is_the_one_that_music21_finds() -> None:
     analysis = pytest.importorskip("music21.analysis.discrete")
     note, stream = pytest.importorskip("music21.note"), pytest.importorskip("music21.stream")

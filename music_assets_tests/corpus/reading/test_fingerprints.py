@@ -95,6 +95,7 @@ def test_shingles_are_those_of_the_definition(tracks: list[Notes]) -> None:
     assert len(shingles(score_of(*tracks))) == (expected if expected >= MINIMUM_SHINGLES else 0)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(NOTES, min_size=1, max_size=3), st.integers(-30, 30), st.integers(2, 9), st.randoms())
 def test_key_time_scale_and_order_change_no_shingle(

@@ -42,6 +42,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "index" / "files.parquet"
 
 
+@pytest.mark.slow
 def test_only_new_changed_and_removed_files_cost_work(raw: Path, table: Path) -> None:
     first = scan(raw, table, workers=1)
     assert (first.seen, first.read, first.unchanged, first.removed) == (4, 4, 0, 0)
@@ -119,6 +120,7 @@ def examine_or_die(path: str) -> dict[str, Any]:
     return examine(path)
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_reader_is_a_row(raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "examine", examine_or_die)
     for name in ("deadly.mid", "mine/deadly too.mid"):
@@ -147,6 +149,7 @@ def test_a_file_that_kills_its_reader_each_time_is_tried_in_three_scans(
     assert scan(raw, table, workers=1).read == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_killed_its_reader_once_is_read_by_the_next_scan(
     raw: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +298,7 @@ def test_a_file_that_cannot_be_read_is_tried_by_every_scan(raw: Path, table: Pat
         assert len(summary.warnings) == 1
 
 
+@pytest.mark.slow
 def test_permissions_that_are_mended_later(raw: Path, table: Path) -> None:
     closed = raw / "mine" / "reel" / "Band" / "Tune 1.mid"
     closed.chmod(0)

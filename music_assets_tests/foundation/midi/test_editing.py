@@ -97,6 +97,7 @@ def test_a_file_that_nothing_happens_to_keeps_its_bytes(file):
     assert editor.to_bytes() == data
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(
     files, st.lists(notes, max_size=12), st.integers(0, LENGTH), st.integers(0, 200), st.sampled_from([None, 0, DRUMS])
@@ -123,6 +124,7 @@ def test_filled_bars_leave_the_rest_alone(file, added, start, length, program):
     read_score(edited)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(files, st.integers(0, LENGTH))
 def test_what_begins_before_a_cut_is_kept(file, at):
