@@ -17,7 +17,9 @@ from music_assets.models.network import CapacityExceeded
 from music_assets.tokens.repeats import NO_CANDIDATE
 
 _EPSILON = np.float32(np.finfo(np.float32).eps)  # of torch's rms_norm
-_BLOCK = 256  # columns of a product that stay in the first cache
+# A product takes 4 rows of x, 4 of w and so many columns at a time: what a processor's registers and first cache hold.
+_BLOCK = 64
+_SECOND, _THIRD, _FOURTH = np.uintp(_BLOCK), np.uintp(2 * _BLOCK), np.uintp(3 * _BLOCK)
 
 _FLOATS = tuple(types.Array(types.float32, dimensions, "C") for dimensions in range(6))
 _INTS, _TABLE = types.int64[::1], types.int64[:, ::1]
@@ -72,31 +74,64 @@ class GPTDecoder:
 
 
 def _weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
-    """Embeddings [V, W] and [M * V, W]; of the layers products as [layers, in, out]; the head [W, V]."""
+    """Embeddings [V, W] and [M * V, W]; the layers' products, each with a first dimension of layers, and the head, as
+    :func:`pack` arranges them."""
 
     def numpy(tensor: Any) -> NDArray[np.float32]:
-        return tensor.detach().float().cpu().numpy()
+        return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
 
     layers = (
-        np.stack([numpy(getattr(block, name).weight).T for block in network.blocks])
+        np.stack([pack(numpy(getattr(block, name).weight).T) for block in network.blocks])
         for name in ("qkv", "out", "up", "down")
     )
-    parts = (numpy(network.embedding.weight), numpy(network.candidate_embedding.weight), *layers)
-    return tuple(np.ascontiguousarray(part) for part in (*parts, numpy(network.head.weight).T))
+    embeddings = numpy(network.embedding.weight), numpy(network.candidate_embedding.weight)
+    return *embeddings, *layers, pack(numpy(network.head.weight).T)
 
 
-@njit(types.void(_FLOATS[2], _FLOATS[2], _FLOATS[2]), cache=True, nogil=True, fastmath=True)
+def pack(w: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``w`` [k, n] as :func:`add_product` reads it, [blocks of columns, k / 4, 4 * columns of a block]: k a multiple of
+    4, zeros behind the last column."""
+    k, n = w.shape
+    blocks = -(-n // _BLOCK)
+    padded = np.zeros((k, blocks * _BLOCK), np.float32)
+    padded[:, :n] = w
+    return np.ascontiguousarray(padded.reshape(k // 4, 4, blocks, _BLOCK).transpose(2, 0, 1, 3)).reshape(
+        blocks, k // 4, 4 * _BLOCK
+    )
+
+
+@njit(types.void(_FLOATS[2], _FLOATS[3], _FLOATS[2]), cache=True, nogil=True, fastmath=True)
 def add_product(x, w, out):
-    """Add ``x`` [m, k] @ ``w`` [k, n] to ``out`` [m, n], k a multiple of 4; a row is the same among any others."""
-    for start in range(0, w.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, w.shape[1])
-        for k in range(0, w.shape[0], 4):
-            w0, w1, w2, w3 = w[k, start:stop], w[k + 1, start:stop], w[k + 2, start:stop], w[k + 3, start:stop]
-            for m in range(len(x)):
-                x0, x1, x2, x3 = x[m, k], x[m, k + 1], x[m, k + 2], x[m, k + 3]
-                row = out[m, start:stop]
-                for n in range(len(row)):
-                    row[n] += (x0 * w0[n] + x1 * w1[n]) + (x2 * w2[n] + x3 * w3[n])
+    """Add ``x`` [m, k] @ ``w`` (packed from [k, n]) to ``out`` [m, n].
+
+    A row is the same among any others, for there are always 4 at a time, of zeros where there is none. Where all sums
+    lie in one array and all of ``w`` in another, a fixed way apart, LLVM sees that they do not overlap.
+    """
+    rows, columns = out.shape
+    sums, zeros = np.empty(4 * _BLOCK, np.float32), np.zeros(x.shape[1], np.float32)
+    for block in range(len(w)):
+        start = block * _BLOCK
+        for first in range(0, rows, 4):
+            x0 = x[first]
+            x1 = x[first + 1] if first + 1 < rows else zeros
+            x2 = x[first + 2] if first + 2 < rows else zeros
+            x3 = x[first + 3] if first + 3 < rows else zeros
+            sums[:] = 0
+            for k in range(w.shape[1]):
+                part, i = w[block, k], 4 * k
+                a0, a1, a2, a3 = x0[i], x0[i + 1], x0[i + 2], x0[i + 3]
+                b0, b1, b2, b3 = x1[i], x1[i + 1], x1[i + 2], x1[i + 3]
+                c0, c1, c2, c3 = x2[i], x2[i + 1], x2[i + 2], x2[i + 3]
+                d0, d1, d2, d3 = x3[i], x3[i + 1], x3[i + 2], x3[i + 3]
+                for n in range(_SECOND):  # unsigned, so that no index can be negative
+                    w0, w1, w2, w3 = part[n], part[_SECOND + n], part[_THIRD + n], part[_FOURTH + n]
+                    sums[n] += (a0 * w0 + a1 * w1) + (a2 * w2 + a3 * w3)
+                    sums[_SECOND + n] += (b0 * w0 + b1 * w1) + (b2 * w2 + b3 * w3)
+                    sums[_THIRD + n] += (c0 * w0 + c1 * w1) + (c2 * w2 + c3 * w3)
+                    sums[_FOURTH + n] += (d0 * w0 + d1 * w1) + (d2 * w2 + d3 * w3)
+            for row in range(min(rows - first, 4)):
+                for n in range(min(columns - start, _BLOCK)):
+                    out[first + row, start + n] += sums[row * _BLOCK + n]
 
 
 @njit(types.void(_FLOATS[1], _FLOATS[1]), cache=True, nogil=True, fastmath=True)
@@ -154,7 +189,7 @@ def attend(q, keys, values, length, scores, out):
 @njit(
     _FLOATS[2](
         _INTS, _INTS, _INTS, _TABLE, _INTS,
-        types.Tuple((*(_FLOATS[2],) * 2, *(_FLOATS[3],) * 4, _FLOATS[2])),
+        types.Tuple((*(_FLOATS[2],) * 2, *(_FLOATS[4],) * 4, _FLOATS[3])),
         types.UniTuple(_FLOATS[2], 2), _FLOATS[5], _FLOATS[5],
     ),
     cache=True, nogil=True, fastmath=True,
@@ -170,7 +205,7 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
     width, vocabulary = embedding.shape[1], embedding.shape[0]
     layers, _, heads, capacity, size = keys.shape
     x, h = np.empty((len(ids), width), np.float32), np.empty((len(ids), width), np.float32)
-    wide, deep = np.empty((len(ids), 3 * width), np.float32), np.empty((len(ids), up.shape[2]), np.float32)
+    wide, deep = np.empty((len(ids), 3 * width), np.float32), np.empty((len(ids), 4 * width), np.float32)
     query, scores = np.empty(size, np.float32), np.empty(capacity, np.float32)
     for m in range(len(ids)):
         x[m] = embedding[ids[m]]
@@ -188,7 +223,10 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
                 part = wide[m, width + n * size : width + (n + 1) * size]
                 normed_and_rotated(part, cos[places[m]], sin[places[m]], keys[layer, rows[m], n, places[m]])
                 values[layer, rows[m], n, places[m]] = wide[m, 2 * width + n * size : 2 * width + (n + 1) * size]
-        for m in range(len(ids)):
+        if layer == layers - 1:  # from here on only the tokens matter whose logits are asked for
+            x, wide, rows, places = x[last], wide[last], rows[last], places[last]
+            h, deep = np.empty((len(last), width), np.float32), np.empty((len(last), 4 * width), np.float32)
+        for m in range(len(x)):
             for n in range(heads):
                 normed_and_rotated(wide[m, n * size : (n + 1) * size], cos[places[m]], sin[places[m]], query)
                 attend(
@@ -196,18 +234,17 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
                     h[m, n * size : (n + 1) * size],
                 )  # fmt: skip
         add_product(h, out[layer], x)
-        for m in range(len(ids)):
+        for m in range(len(x)):
             norm(x[m], h[m])
         deep[:] = 0
         add_product(h, up[layer], deep)
-        for m in range(len(ids)):
+        for m in range(len(x)):
             for n in range(deep.shape[1]):
                 raised = max(deep[m, n], np.float32(0))
                 deep[m, n] = raised * raised
         add_product(deep, down[layer], x)
-    ends = np.empty((len(last), width), np.float32)
-    for i in range(len(last)):
-        norm(x[last[i]], ends[i])
-    logits = np.zeros((len(last), head.shape[1]), np.float32)
-    add_product(ends, head, logits)
+    for m in range(len(x)):
+        norm(x[m], h[m])
+    logits = np.zeros((len(last), vocabulary), np.float32)
+    add_product(h, head, logits)
     return logits
