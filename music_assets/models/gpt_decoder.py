@@ -175,15 +175,22 @@ def attend(q, keys, values, length, scores, out):
         scores[c] = score * scale
         highest = max(highest, scores[c])
     total = np.float32(0)
-    out[:] = 0
     for c in range(length):
-        weight = np.exp(scores[c] - highest)
-        total += weight
-        value = values[c]
+        scores[c] = np.exp(scores[c] - highest)
+        total += scores[c]
+    for c in range(length):
+        scores[c] /= total
+    out[:] = 0
+    fours = length // 4 * 4
+    for c in range(0, fours, 4):
+        s0, s1, s2, s3 = scores[c], scores[c + 1], scores[c + 2], scores[c + 3]
+        v0, v1, v2, v3 = values[c], values[c + 1], values[c + 2], values[c + 3]
         for i in range(len(q)):
-            out[i] += weight * value[i]
-    for i in range(len(q)):
-        out[i] /= total
+            out[i] += (s0 * v0[i] + s1 * v1[i]) + (s2 * v2[i] + s3 * v3[i])
+    for c in range(fours, length):
+        score, value = scores[c], values[c]
+        for i in range(len(q)):
+            out[i] += score * value[i]
 
 
 @njit(
