@@ -1,0 +1,141 @@
+"""Samples drawn for a benchmark, and what is said of them: the same columns in every table."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music_assets.checkpoints.storage import Checkpoint
+from music_assets.evaluation.classifier import Excerpts, generated_excerpts, genre_consistency, real_excerpts
+from music_assets.evaluation.comparison import compare_features
+from music_assets.evaluation.copying import copy_report
+from music_assets.evaluation.features import bar_self_similarity
+from music_assets.evaluation.pieces import Piece, real_pieces
+from music_assets.evaluation.resampling import Estimate
+from music_assets.evaluation.settings import EvaluationSettings
+from music_assets.foundation.midi.programs import DRUMS
+from music_assets.generation.generate import generate
+from music_assets.generation.request import make_request
+from music_assets.tokens.remi import notes
+from music_assets.tokens.shards import Shard
+
+BARS = 8
+
+COLUMNS = ("consistency", "without programs", "distances beyond", "copying", "variety", "similarity", "instruments")
+"""The genre consistency with its interval, with and without programs; how many of the distances to real music lie
+beyond real music's own; the share of samples that copy more than 95% of real pieces do; of all runs of four pitches in
+the samples of a genre the share that occurs once; how similar neighbouring bars are; the median number of
+instruments, and of the last two what real excerpts have, the instruments as their middle half."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Real pieces to hold samples against."""
+
+    training: list[Piece]
+    held_out: list[Piece]
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard]) -> "Judge":
+        """With the training and the test pieces of `original` shards."""
+        return cls(real_pieces(shards, "train"), real_pieces(shards, "test"))
+
+    @cached_property
+    def excerpts(self) -> tuple[Excerpts, Excerpts]:
+        bars = self.settings.excerpt_bars
+        return real_excerpts(self.training, bars, self.settings.excerpts_per_piece), real_excerpts(self.held_out, bars)
+
+    @cached_property
+    def real(self) -> tuple[float, NDArray[np.float64]]:
+        """Similarity of neighbouring bars, and the quartiles of instruments, in the beginnings of held-out pieces."""
+        beginnings = real_excerpts(self.held_out, self.settings.excerpt_bars).features
+        quartiles = np.quantile(beginnings.scalars["programs used"], [0.25, 0.75])
+        return float(np.nanmean(beginnings.scalars["bar similarity, 1 apart"])), quartiles
+
+    def columns(self, samples: Sequence[Piece]) -> list[str]:
+        """What ``COLUMNS`` name, in words."""
+        generated = generated_excerpts(samples, self.settings.excerpt_bars)
+        found = [
+            _percent(genre_consistency(*self.excerpts, generated, self.settings, shown).headline)
+            for shown in (True, False)
+        ]
+        distances = compare_features(self.held_out, samples, self.settings).distances
+        beyond = sum(distance.is_beyond_floor for distance in distances)
+        copied = copy_report(self.training, self.held_out, samples, self.settings).share_above
+        playing = np.median([len(np.unique(piece.notes.program)) for piece in samples])
+        similar = np.nanmean([bar_self_similarity(piece.notes, 1)[0] for piece in samples])
+        of_real, (low, high) = self.real
+        return [
+            *found,
+            f"{beyond} of {len(distances)}",
+            f"{copied.value:.1%}",
+            f"{variety(samples):.0%}",
+            f"{similar:.2f} ({of_real:.2f})",
+            f"{playing:g} ({low:g} to {high:g})",
+        ]
+
+
+def sampled(checkpoint: Checkpoint, asked: dict[str, str], count: int, held_out: Sequence[Piece]) -> Iterator[Piece]:
+    """Samples of every genre of the checkpoint; with the wish `wishes=real` what real pieces have is asked for."""
+    wishes: dict[str, Any] = {"max_bars": BARS, **{key: value for key, value in asked.items() if key != "wishes"}}
+    for genre in checkpoint.facts.genres:
+        if asked.get("wishes") == "real":
+            pieces = [piece for piece in held_out if piece.genre == genre and len(piece.notes)]
+            if not pieces:  # nor is the genre judged
+                continue
+            requests = [
+                make_request(genre=genre, **{**wishes, **wishes_of(pieces[i % len(pieces)]), "seed": i, "count": 1})
+                for i in range(count)
+            ]
+        else:
+            requests = [make_request(genre=genre, **{**wishes, "count": count})]
+        for request in requests:
+            for one in generate(checkpoint, request):
+                name = f"{genre}-{request.seed + one.index}"
+                found = notes(one.ids)
+                yield Piece(name, name, genre, one.ids, found, found.seconds)
+
+
+def wishes_of(piece: Piece) -> dict[str, Any]:
+    """What one would ask for to get such a piece."""
+    made = piece.notes
+    programs = np.unique(made.program).tolist()
+    return {
+        "instruments": ["drums" if program == DRUMS else str(program) for program in programs],
+        "density": min(max(len(made) / made.bar_lengths.sum(), 0.01), 64.0),
+        "bars": BARS,
+    }
+
+
+def variety(samples: Sequence[Piece]) -> float:
+    """The share of runs of four pitches of one instrument that occur once among the samples of a genre."""
+    once = total = 0
+    for genre in {piece.genre for piece in samples}:
+        runs = np.concatenate(
+            [
+                np.lib.stride_tricks.sliding_window_view(pitch, 4)
+                for piece in samples
+                if piece.genre == genre
+                for program in np.unique(piece.notes.program)
+                for pitch in [piece.notes.pitch[piece.notes.program == program]]
+                if len(pitch) >= 4
+            ]
+            or [np.empty((0, 4))]
+        )
+        _, counts = np.unique(runs, axis=0, return_counts=True)
+        once, total = once + int((counts == 1).sum()), total + len(runs)
+    return once / max(total, 1)
+
+
+def table_head(first: str, *more: str) -> str:
+    """The head of a Markdown table with ``COLUMNS`` behind the first column, and some more."""
+    names = [first, *COLUMNS, *more]
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+
+def _percent(found: Estimate) -> str:
+    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
