@@ -1,7 +1,7 @@
 """Samples drawn for a benchmark, and what is said of them: the same columns in every table."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.classifier import Excerpts, generated_excerpts, genre_consistency, real_excerpts
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.copying import copy_report
-from music_assets.evaluation.features import bar_self_similarity
+from music_assets.evaluation.features import bar_self_similarity, excerpt
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.settings import EvaluationSettings
@@ -28,7 +28,7 @@ COLUMNS = ("consistency", "without programs", "distances beyond", "copying", "va
 """The genre consistency with its interval, with and without programs; how many of the distances to real music lie
 beyond real music's own; the share of samples that copy more than 95% of real pieces do; of all runs of four pitches in
 the samples of a genre the share that occurs once; how similar neighbouring bars are; the median number of
-instruments, and of the last two what real excerpts have, the instruments as their middle half."""
+instruments. In brackets what real beginnings have, of as many pieces a genre, the instruments as their middle half."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,16 @@ class Judge:
         quartiles = np.quantile(beginnings.scalars["programs used"], [0.25, 0.75])
         return float(np.nanmean(beginnings.scalars["bar similarity, 1 apart"])), quartiles
 
+    def beginnings(self, count: int) -> list[Piece]:
+        """The first bars of about so many training pieces, of each genre as many."""
+        genres = sorted({piece.genre for piece in self.training})
+        chosen = [
+            piece
+            for genre in genres
+            for piece in [piece for piece in self.training if piece.genre == genre][: round(count / len(genres))]
+        ]
+        return [replace(piece, notes=excerpt(piece.notes, self.settings.excerpt_bars)) for piece in chosen]
+
     def columns(self, samples: Sequence[Piece]) -> list[str]:
         """What ``COLUMNS`` name, in words."""
         generated = generated_excerpts(samples, self.settings.excerpt_bars)
@@ -73,7 +83,7 @@ class Judge:
             *found,
             f"{beyond} of {len(distances)}",
             f"{copied.value:.1%}",
-            f"{variety(samples):.0%}",
+            f"{variety(samples):.0%} ({variety(self.beginnings(len(samples))):.0%})",
             f"{similar:.2f} ({of_real:.2f})",
             f"{playing:g} ({low:g} to {high:g})",
         ]

@@ -38,7 +38,7 @@ class Wishes(Settings):
     )
     notes: list[int] = Field(default=[], description="MIDI pitches of quarter notes to begin with")
     count: int = Field(default=24, ge=1, le=4096, description="Number of candidates")
-    temperature: float = Field(default=1.0, gt=0, le=5, description="Below 1 safer, above 1 wilder")
+    temperature: float = Field(default=0.9, gt=0, le=5, description="Below 1 safer, above 1 wilder")
     top_k: int = Field(default=0, ge=0, description="Keep only the k likeliest tokens; 0 keeps all")
     top_p: float = Field(
         default=0.98, gt=0, le=1, description="Keep the likeliest tokens up to this total probability; 1 keeps all"

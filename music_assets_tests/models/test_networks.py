@@ -14,7 +14,7 @@ from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES, fields
 
-VOCABULARY_SIZE = 128
+VOCABULARY_SIZE = Vocabulary().size
 SMALL = {"layers": 2, "width": 32, "context": 64}
 
 
