@@ -186,7 +186,7 @@ def test_bars_come_one_by_one_and_the_writing_can_be_stopped(song):
         if bars == 3:
             raise StopIteration
 
-    (one,) = generate(untrained(), make_request(bars=20, count=1), stop)
+    (one,) = generate(untrained(), make_request(bars=20, count=1, temperature=1), stop)
     assert (len(notes(one.ids).bar_starts), one.ended) == (3, "stopped")
     (one,) = generate(untrained(), make_request(fill_file=song, from_bar=2, to_bar=7, count=1), stop)
     lines = bar_lines(read_score(song.read_bytes()).score, 12)
