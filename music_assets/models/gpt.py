@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from music_assets.models.network import CapacityExceeded, Decoder, NetworkConfig, State, TokenNetwork
 from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, are_match_lengths
+from music_assets.tokens.vocabulary import RANGES
+
+PROMPT_IDS = range(RANGES["Genre"].start, RANGES["Control"].stop)
+"""Ids that say in a prompt what the music is to be."""
 
 
 class GPTConfig(NetworkConfig, frozen=True):
@@ -23,6 +27,11 @@ class GPTConfig(NetworkConfig, frozen=True):
         default=MATCH_LENGTHS,
         description="The network is told what followed when the last so many tokens stood in the piece before: rising "
         "powers of two; [] tells it nothing of repeats",
+    )
+
+    prompt_everywhere: bool = Field(
+        default=True,
+        description="Whether what a prompt says, genre and controls, is added to every token behind it",
     )
 
     @model_validator(mode="after")
@@ -49,6 +58,7 @@ class GPT(TokenNetwork[GPTConfig]):
         super().__init__(config, vocab_size)
         self.embedding = nn.Embedding(vocab_size, config.width)
         self.candidate_embedding = nn.Embedding(len(config.match_lengths) * vocab_size, config.width)
+        self.prompt_embedding = nn.Embedding(len(PROMPT_IDS) if config.prompt_everywhere else 0, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         cos, sin = rotation(config.context, config.width // config.heads)
@@ -56,6 +66,7 @@ class GPT(TokenNetwork[GPTConfig]):
         self.register_buffer("sin", sin, persistent=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.candidate_embedding.weight, std=0.02)
+        nn.init.zeros_(self.prompt_embedding.weight)
         nn.init.zeros_(self.head.weight)
         if config.tied:
             self.head.weight = self.embedding.weight
@@ -66,7 +77,7 @@ class GPT(TokenNetwork[GPTConfig]):
 
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         angles, bias = self.angles(ids.shape[1]), self._bias(ids.shape[1], segment_ids)
-        x = self._embedded(ids, candidates)  # [B, T, W]
+        x = self._embedded(ids, candidates, self._said(ids, segment_ids))  # [B, T, W]
         for block in self.blocks:
             x = block(x, angles, bias)
         return self.head(norm(x))  # [B, T, V]
@@ -75,7 +86,8 @@ class GPT(TokenNetwork[GPTConfig]):
         c = self.config
         shape = (c.layers, batch, c.heads, capacity, c.width // c.heads)  # [L, B, H, C, D]
         keys, values = (torch.zeros(shape, dtype=self._dtype(), device=self.device) for _ in "kv")
-        return State((keys, values), torch.zeros(batch, dtype=torch.int64), capacity)
+        said = torch.zeros(1, batch, c.width, device=self.device)  # at the last token
+        return State((keys, values, said), torch.zeros(batch, dtype=torch.int64), capacity)
 
     @torch.no_grad()
     def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
@@ -85,13 +97,15 @@ class GPT(TokenNetwork[GPTConfig]):
                 f"The decoding state has room for {state.capacity} tokens, not for {int(state.lengths.max()) + t}: "
                 "begin a new one with the last part of the row as its prompt."
             )
-        keys, values = state.tensors
+        keys, values, said_before = state.tensors
         end = int(state.lengths.max()) + t
         places = (state.lengths[:, None] + torch.arange(t)).to(self.device)  # [B, t]
         hidden = torch.arange(end, device=self.device) > places[:, None, :, None]  # [B, 1, t, end]
         bias = torch.zeros(hidden.shape, dtype=self._dtype(), device=self.device).masked_fill_(hidden, -torch.inf)
         cos, sin = self.angles(end)
-        x = self._embedded(ids, candidates)  # [B, t, W]
+        said = self._said(ids) + said_before[0][:, None]  # [B, t, W]
+        said_before[0] = said[:, -1]
+        x = self._embedded(ids, candidates, said)  # [B, t, W]
         for block, k, v in zip(self.blocks, keys, values, strict=True):
             x = block(x, (cos[places][:, None], sin[places][:, None]), bias, (k, v, places))
         return self.head(norm(x)), State(state.tensors, state.lengths + t, state.capacity)
@@ -109,7 +123,21 @@ class GPT(TokenNetwork[GPTConfig]):
             self.cos, self.sin = rotation(2 * end, 2 * self.cos.shape[1], self.device)
         return self.cos[:end], self.sin[:end]
 
-    def _embedded(self, ids: Tensor, candidates: Tensor | None) -> Tensor:
+    def _said(self, ids: Tensor, segment_ids: Tensor | None = None) -> Tensor:
+        """At each token the sum over those up to it, of its own document, that say what the music is to be."""
+        if not self.config.prompt_everywhere:
+            return torch.zeros((), device=ids.device).expand(*ids.shape, self.config.width)
+        is_said = (ids >= PROMPT_IDS.start) & (ids < PROMPT_IDS.stop)
+        said = self.prompt_embedding(torch.where(is_said, ids - PROMPT_IDS.start, 0)) * is_said[..., None]  # [B, T, W]
+        total = said.cumsum(1)
+        if segment_ids is None:
+            return total
+        begins = F.pad(segment_ids[:, 1:] != segment_ids[:, :-1], (1, 0))  # the first has nothing before it anyway
+        place = torch.arange(ids.shape[1], device=ids.device)
+        first = torch.where(begins, place, 0).cummax(1).values[..., None].expand_as(said)
+        return total - (total - said).gather(1, first)
+
+    def _embedded(self, ids: Tensor, candidates: Tensor | None, said: Tensor) -> Tensor:
         x = self.embedding(ids)
         if candidates is not None and self.match_lengths:
             tables = self.vocab_size * torch.arange(len(self.match_lengths), device=self.device)
@@ -119,7 +147,7 @@ class GPT(TokenNetwork[GPTConfig]):
             # Its gradient takes a tenth of the time of an embedding's under torch.compile.
             bags = F.embedding_bag(rows, self.candidate_embedding.weight, mode="sum", padding_idx=NO_CANDIDATE)
             x = x + bags.view(x.shape)
-        return norm(x)
+        return norm(x) + said
 
     def _bias(self, t: int, segment_ids: Tensor | None) -> Tensor | None:
         """-inf where one of ``t`` places of a row may not look, else 0: [B or 1, 1, t, t]; None: the future alone.

@@ -12,10 +12,11 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from music_assets.models.gpt import GPT
+from music_assets.models.gpt import GPT, PROMPT_IDS
 from music_assets.models.network import CapacityExceeded
 from music_assets.tokens.repeats import NO_CANDIDATE
 
+_FIRST_PROMPT_ID = PROMPT_IDS.start
 _EPSILON = np.float32(np.finfo(np.float32).eps)  # of torch's rms_norm
 # A product takes 4 rows of x, 4 of w and so many columns at a time: what a processor's registers and first cache hold.
 _BLOCK = 64
@@ -36,6 +37,7 @@ class GPTDecoder:
         self.lengths = np.zeros(rows, np.int64)
         shape = (config.layers, rows, config.heads, capacity, config.width // config.heads)
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._said = np.zeros((rows, config.width), np.float32)  # of what the music is to be
         self._weights = _weights(network)
         cos, sin = network.angles(capacity)
         self._angles = cos.cpu().float().numpy().copy(), sin.cpu().float().numpy().copy()
@@ -47,10 +49,12 @@ class GPTDecoder:
     def begin(self, row: int) -> None:
         """Forget a row."""
         self.lengths[row] = 0
+        self._said[row] = 0
 
     def copy(self, source: int, target: int) -> None:
         """Let a row be as another one."""
         length = self.lengths[target] = self.lengths[source]
+        self._said[target] = self._said[source]
         for cache in (self._keys, self._values):
             cache[:, target, :, :length] = cache[:, source, :, :length]
 
@@ -67,15 +71,15 @@ class GPTDecoder:
         place = np.arange(len(ids)) - np.repeat(first, counts) + self.lengths[row]
         logits = decode(
             np.ascontiguousarray(ids), row, place, np.ascontiguousarray(candidates), first + counts - 1,
-            self._weights, self._angles, self._keys, self._values,
+            self._weights, self._angles, self._keys, self._values, self._said,
         )  # fmt: skip
         self.lengths[rows] += counts
         return logits
 
 
 def _weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
-    """Embeddings [V, W] and [M * V, W]; the layers' products, each with a first dimension of layers, and the head, as
-    :func:`pack` arranges them."""
+    """Embeddings [V, W], [M * V, W] and, of ``PROMPT_IDS``, [P, W] or [0, W]; the layers' products, each with a first
+    dimension of layers, and the head, as :func:`pack` arranges them."""
 
     def numpy(tensor: Any) -> NDArray[np.float32]:
         return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
@@ -84,8 +88,8 @@ def _weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
         np.stack([pack(numpy(getattr(block, name).weight).T) for block in network.blocks])
         for name in ("qkv", "out", "up", "down")
     )
-    embeddings = numpy(network.embedding.weight), numpy(network.candidate_embedding.weight)
-    return *embeddings, *layers, pack(numpy(network.head.weight).T)
+    embeddings = (network.embedding, network.candidate_embedding, network.prompt_embedding)
+    return *(numpy(one.weight) for one in embeddings), *layers, pack(numpy(network.head.weight).T)
 
 
 def pack(w: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -196,18 +200,19 @@ def attend(q, keys, values, length, scores, out):
 @njit(
     _FLOATS[2](
         _INTS, _INTS, _INTS, _TABLE, _INTS,
-        types.Tuple((*(_FLOATS[2],) * 2, *(_FLOATS[4],) * 4, _FLOATS[3])),
-        types.UniTuple(_FLOATS[2], 2), _FLOATS[5], _FLOATS[5],
+        types.Tuple((*(_FLOATS[2],) * 3, *(_FLOATS[4],) * 4, _FLOATS[3])),
+        types.UniTuple(_FLOATS[2], 2), _FLOATS[5], _FLOATS[5], _FLOATS[2],
     ),
     cache=True, nogil=True, fastmath=True,
 )  # fmt: skip
-def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
+def decode(ids, rows, places, candidates, last, weights, angles, keys, values, said):
     """The logits float32[len(last), V] that follow some of the tokens, which stand at ``places`` of ``rows``.
 
     Of a row the tokens come in their order, and those before them are in ``keys`` and ``values``
-    [layers, rows, heads, capacity, d] already, to which these are added.
+    [layers, rows, heads, capacity, d] already, to which these are added; and what has been ``said`` [rows, W] of the
+    music, to which they add.
     """
-    embedding, candidate_embedding, qkv, out, up, down, head = weights
+    embedding, candidate_embedding, prompt_embedding, qkv, out, up, down, head = weights
     cos, sin = angles
     width, vocabulary = embedding.shape[1], embedding.shape[0]
     layers, _, heads, capacity, size = keys.shape
@@ -215,11 +220,15 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values):
     wide, deep = np.empty((len(ids), 3 * width), np.float32), np.empty((len(ids), 4 * width), np.float32)
     query, scores = np.empty(size, np.float32), np.empty(capacity, np.float32)
     for m in range(len(ids)):
+        number = ids[m] - _FIRST_PROMPT_ID
+        if 0 <= number < len(prompt_embedding):
+            said[rows[m]] += prompt_embedding[number]
         x[m] = embedding[ids[m]]
         for column in range(candidates.shape[1]):
             if candidates[m, column] != NO_CANDIDATE:
                 x[m] += candidate_embedding[column * vocabulary + candidates[m, column]]
         norm(x[m], x[m])
+        x[m] += said[rows[m]]
     for layer in range(layers):
         for m in range(len(ids)):
             norm(x[m], h[m])
