@@ -18,7 +18,7 @@ demo: .venv/installed ## the whole graph on the embedded corpus: index, shards, 
 ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; Ctrl-C ends them
 	$(BIN)/music-assets ui
 
-check: lint ## lint, and the tests that are quick: under a minute in all
+check: lint ## lint, and the tests that are quick, in a process a core
 	$(BIN)/python -m pytest -n auto -m 'not slow and not crash and not cluster'
 
 test: .venv/installed ## all tests but those that kill servers or start clusters

@@ -1,5 +1,6 @@
 """Samples drawn for a benchmark, and what is said of them: the same columns in every table."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.classifier import Excerpts, generated_excerpts, genre_consistency, real_excerpts
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.copying import copy_report
-from music_assets.evaluation.features import bar_self_similarity, excerpt
+from music_assets.evaluation.features import bar_self_similarity, excerpt, programs_used
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.settings import EvaluationSettings
@@ -52,7 +53,7 @@ class Judge:
     @cached_property
     def real(self) -> tuple[float, NDArray[np.float64]]:
         """Similarity of neighbouring bars, and the quartiles of instruments, in the beginnings of held-out pieces."""
-        beginnings = real_excerpts(self.held_out, self.settings.excerpt_bars).features
+        beginnings = self.excerpts[1].features
         quartiles = np.quantile(beginnings.scalars["programs used"], [0.25, 0.75])
         return float(np.nanmean(beginnings.scalars["bar similarity, 1 apart"])), quartiles
 
@@ -66,6 +67,13 @@ class Judge:
         ]
         return [replace(piece, notes=excerpt(piece.notes, self.settings.excerpt_bars)) for piece in chosen]
 
+    def row(self, checkpoint: Checkpoint, wishes: dict[str, str], count: int) -> list[str]:
+        """:meth:`columns` of so many samples a genre, and the notes per second of making them."""
+        began = time.perf_counter()
+        samples = list(sampled(checkpoint, wishes, count, self.held_out))
+        speed = sum(len(piece.notes) for piece in samples) / (time.perf_counter() - began)
+        return [*self.columns(samples), f"{speed:,.0f}"]
+
     def columns(self, samples: Sequence[Piece]) -> list[str]:
         """What ``COLUMNS`` name, in words."""
         generated = generated_excerpts(samples, self.settings.excerpt_bars)
@@ -76,7 +84,7 @@ class Judge:
         distances = compare_features(self.held_out, samples, self.settings).distances
         beyond = sum(distance.is_beyond_floor for distance in distances)
         copied = copy_report(self.training, self.held_out, samples, self.settings).share_above
-        playing = np.median([len(np.unique(piece.notes.program)) for piece in samples])
+        playing = np.median([programs_used(piece.notes) for piece in samples])
         similar = np.nanmean([bar_self_similarity(piece.notes, 1)[0] for piece in samples])
         of_real, (low, high) = self.real
         return [

@@ -1,33 +1,29 @@
 """What training settings are worth to the music: each is trained, samples, and is judged by its samples.
 
-    python -m benchmarks.quality --data DIR [--minutes M | --tokens N] default genre_everywhere=true minutes=3,seed=1
+    python -m benchmarks.quality --data DIR [--minutes M | --tokens N] default network.layers=4 minutes=3,seed=1
 
-Each argument is one training: `default`, or fields of TrainingSettings that differ from it; fields of the network are
-`network.layers=4`, and wishes of the samples `sample.guidance=3`. A row says, beside the columns of
-`benchmarks/judging.py`: bits per note of the validation pieces; the bits that the first 200 tokens of a test piece
-cost; how many of them it saves to be told the genre; and how well the network classifies by these tokens (which genre
-makes them likeliest), as balanced accuracy, for genres with test pieces.
+Each argument is one training: `default`, or fields of TrainingSettings that differ from it; those of the network
+have `network.` before them, and wishes of the samples `sample.`, as in `sample.guidance=3`. A row says, beside the
+columns of `benchmarks/judging.py`: bits per note of the validation pieces; the bits that the first 200 tokens of a test
+piece cost; how many of them it saves to be told the genre; and how well the network classifies by these tokens (which
+genre makes them likeliest), as balanced accuracy, for genres with test pieces.
 """
 
 import argparse
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.harness import machine
-from benchmarks.judging import Judge, sampled, table_head
-from benchmarks.settings import fields
+from benchmarks.judging import Judge, table_head
+from benchmarks.settings import compiles, fields
 from music_assets.checkpoints.storage import Checkpoint, load_checkpoint
 from music_assets.evaluation.pieces import Piece
-from music_assets.models.registry import find_architecture
 from music_assets.paths import DataPaths
 from music_assets.tokens.shards import read_shard
-from music_assets.training.compilation import can_compile
 from music_assets.training.loop import train
-from music_assets.training.precision import choose_device
 from music_assets.training.scoring import token_nats
 from music_assets.training.settings import TrainingSettings
 
@@ -52,7 +48,7 @@ def main() -> None:
     common = {
         "minutes": chosen.minutes,
         "tokens": chosen.tokens,
-        "compile": find_architecture(chosen.architecture).worth_compiling and can_compile(choose_device()),
+        "compile": compiles(chosen.architecture),
     }
     print(f"{chosen.architecture}, {len(judge.training):,} training pieces, {machine()}\n")
     print(
@@ -66,13 +62,11 @@ def main() -> None:
             run = (chosen.keep or Path(folder)) / name
             result = train(chosen.architecture, settings, shards, run)
             checkpoint = load_checkpoint(result.best)
-        began = time.perf_counter()
-        samples = list(sampled(checkpoint, wishes, chosen.samples, judge.held_out))
-        speed = sum(len(piece.notes) for piece in samples) / (time.perf_counter() - began)
+        *judged, speed = judge.row(checkpoint, wishes, chosen.samples)
         cost, saved, accuracy = beginnings(checkpoint, judge.held_out)
         row = [
-            *(name, *judge.columns(samples), f"{checkpoint.facts.bits_per_note:.2f}", f"{cost:.0f} bits"),
-            *(f"{saved:.1f} bits", f"{accuracy:.2f}", f"{result.tokens / 1e6:.1f}", f"{speed:,.0f}"),
+            *(name, *judged, f"{checkpoint.facts.bits_per_note:.2f}", f"{cost:.0f} bits"),
+            *(f"{saved:.1f} bits", f"{accuracy:.2f}", f"{result.tokens / 1e6:.1f}", speed),
         ]
         print(f"| {' | '.join(row)} |", flush=True)
 

@@ -8,11 +8,10 @@ What the columns are is said in `benchmarks/judging.py`; the last one is notes p
 """
 
 import argparse
-import time
 from pathlib import Path
 
 from benchmarks.harness import machine
-from benchmarks.judging import Judge, sampled, table_head
+from benchmarks.judging import Judge, table_head
 from benchmarks.settings import fields
 from music_assets.checkpoints.storage import load_checkpoint
 from music_assets.evaluation.subject import champion_of
@@ -31,10 +30,7 @@ def main() -> None:
     print(f"{chosen.architecture}, {subject.facts.tokens:,} tokens, {len(subject.facts.genres)} genres, {machine()}\n")
     print(table_head("samples", "notes/s"))
     for name in chosen.rows:
-        began = time.perf_counter()
-        samples = list(sampled(checkpoint, fields(name), chosen.samples, judge.held_out))
-        speed = sum(len(piece.notes) for piece in samples) / (time.perf_counter() - began)
-        print(f"| {' | '.join([name, *judge.columns(samples), f'{speed:,.0f}'])} |", flush=True)
+        print(f"| {' | '.join([name, *judge.row(checkpoint, fields(name), chosen.samples)])} |", flush=True)
 
 
 if __name__ == "__main__":

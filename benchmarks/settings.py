@@ -40,7 +40,7 @@ def main() -> None:
         "tokens": chosen.tokens,
         "validations": chosen.validations,
         "validation_tokens": chosen.validation_tokens,
-        "compile": find_architecture(chosen.architecture).worth_compiling and can_compile(choose_device()),
+        "compile": compiles(chosen.architecture),
     }
     print(f"{chosen.architecture}, {chosen.tokens:,} tokens, {machine()}\n")
     print("| training | seed | bits per note | against the first | as good as the first after |")
@@ -55,6 +55,11 @@ def main() -> None:
             reached = next((tokens for tokens, of in points if of <= goal), None)
             share = "never" if reached is None else f"{reached / points[-1][0]:.0%} of the tokens"
             print(f"| {name} | {seed} | {bits:.3f} | {bits / goal - 1:+.1%} | {share} |", flush=True)
+
+
+def compiles(architecture: str) -> bool:
+    """Whether trainings are compiled, however short they are."""
+    return find_architecture(architecture).worth_compiling and can_compile(choose_device())
 
 
 def fields(text: str) -> dict[str, str]:

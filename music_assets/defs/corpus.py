@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_collection, fetch_labels, require_label
+from music_assets.corpus.fetch.lakh import ATTRIBUTION, LABELS, LICENCE, fetch_lakh
 from music_assets.corpus.index.build import INDEX_VERSION, build_index
 from music_assets.corpus.index.queries import (
     IndexSummary,
@@ -56,19 +56,16 @@ def lakh_archive(context: dg.AssetExecutionContext, config: LakhConfig, data: Da
     A download that breaks off goes on where it was, also in a later run. Nothing is unpacked before its sha256 is
     checked, and nothing but MIDI files; what is there already is not fetched again.
     """
-    report = partial(log_progress, context)
-    for name in config.labels:
-        require_label(name)
-    done = fetch_collection(
+    done, labels = fetch_lakh(
         config.collection,
+        config.labels,
         data.paths,
         archive=Path(config.archive).expanduser() if config.archive else None,
         sha256=config.sha256,
         mirror=config.mirror,
-        report=report,
+        report=partial(log_progress, context),
     )
     context.log.info(f"{done.path}: {done.files:,} files")
-    labels = fetch_labels(config.labels, data.paths, mirror=config.mirror, report=report)
     hashes = " ".join([done.sha256, *sorted(label.sha256 for label in labels)])
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hexdigest(hashes)),

@@ -174,7 +174,7 @@ class _Chooser:
             found.append(logits[: self._rows, -1].float().cpu().numpy())
         if len(found) == 1:
             return found[0]
-        return (found[1] + self._asked.guidance * (found[0] - found[1])).astype(np.float32)
+        return (found[1] + self._asked.guidance * (found[0] - found[1])).astype(np.float32, copy=False)
 
 
 def filtered(chance: NDArray[np.float64], filters: Filters) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ def add_product(x, w, out):
                 b0, b1, b2, b3 = x1[i], x1[i + 1], x1[i + 2], x1[i + 3]
                 c0, c1, c2, c3 = x2[i], x2[i + 1], x2[i + 2], x2[i + 3]
                 d0, d1, d2, d3 = x3[i], x3[i + 1], x3[i + 2], x3[i + 3]
-                for n in range(_SECOND):  # unsigned, so that no index can be negative
+                for n in range(np.uintp(_BLOCK)):  # unsigned, so that no index can be negative
                     w0, w1, w2, w3 = part[n], part[_SECOND + n], part[_THIRD + n], part[_FOURTH + n]
                     sums[n] += (a0 * w0 + a1 * w1) + (a2 * w2 + a3 * w3)
                     sums[_SECOND + n] += (b0 * w0 + b1 * w1) + (b2 * w2 + b3 * w3)

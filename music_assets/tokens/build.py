@@ -219,7 +219,7 @@ class _Spilled:
             self._collect()
 
     def _collect(self) -> None:
-        """DocumentFacts take much less memory as a frame than as objects."""
+        """Facts take much less memory as a frame than as objects."""
         self._frames.append(facts_frame(self._facts))
         self._facts = []
 

@@ -239,7 +239,7 @@ class _Parsed:
     onset: NDArray[np.int64]
     duration: NDArray[np.int64]
     pitch: NDArray[np.int64]
-    velocity: NDArray[np.int64]
+    velocity: NDArray[np.integer]
     program: NDArray[np.int64]
     bar: NDArray[np.int64]
     bar_start: NDArray[np.int64]
@@ -282,7 +282,7 @@ def _parse(ids: NDArray[np.integer]) -> _Parsed:
         onset=time[begin],
         duration=DURATIONS[ids[begin + 3] - _FIRST[_DURATION]] * TICKS_PER_POSITION[bar_time_signature[bar[begin]]],
         pitch=np.where(pitch >= _FIRST[_DRUM], pitch - _FIRST[_DRUM], pitch - _FIRST[_PITCH]),
-        velocity=VELOCITIES[ids[begin + 2] - _FIRST[_VELOCITY]].astype(np.int64),
+        velocity=VELOCITIES[ids[begin + 2] - _FIRST[_VELOCITY]],
         program=ids[begin] - _FIRST[_PROGRAM],
         bar=bar[begin],
         bar_start=bar_start,

@@ -67,7 +67,7 @@ def test_a_failure_is_one_sentence(server: FileServer, graph: Graph) -> None:
 def test_a_label_file_that_cannot_be_had_costs_nothing_else(server: FileServer, graph: Graph) -> None:
     labels = ["msd_tagtraum_cd1.cls", LABEL]
     words = failure(graph.run("lakh_archive", config=settings(server, labels=labels)))
-    assert words.startswith("Not every label file came: ")
+    assert words.startswith("clean_midi is in place, but not every label file: ")
     assert words.endswith("leave it out of labels in lakh_archive's configuration.")
     assert len(list(graph.paths.raw.rglob("*.mid"))) == 3
     assert (graph.paths.labels / LABEL).exists()

@@ -161,32 +161,6 @@ def require_label(name: str) -> Remote:
     return LABELS[name]
 
 
-def fetch_labels(
-    names: Sequence[str],
-    paths: DataPaths,
-    *,
-    mirror: str | None = None,
-    report: Report = lambda what: lambda done, total: None,
-) -> list[Fetched]:
-    """:func:`fetch_label` of each name; all are tried, whichever of them fail.
-
-    Raises:
-        MusicAssetsError: at least one did not come; the others are in their place.
-    """
-    fetched, failures = [], []
-    for name in names:
-        try:
-            fetched.append(fetch_label(name, paths, mirror=mirror, report=report))
-        except MusicAssetsError as error:
-            failures.append(str(error))
-    if failures:
-        raise MusicAssetsError(
-            f"Not every label file came: {' '.join(failures)} "
-            "To do without one, leave it out of labels in lakh_archive's configuration."
-        )
-    return fetched
-
-
 def fetch_label(
     name: str,
     paths: DataPaths,
@@ -214,3 +188,38 @@ def fetch_label(
     if not zipped and remote.sha256 not in (None, found):
         raise Damaged(f"{target} has the sha256 {found} and not {remote.sha256}: delete it to have it fetched again.")
     return Fetched(name, target, target.stat().st_size, found, 1, downloaded)
+
+
+def fetch_lakh(
+    collection: str,
+    labels: Sequence[str],
+    paths: DataPaths,
+    *,
+    archive: Path | None = None,
+    sha256: str | None = None,
+    mirror: str | None = None,
+    report: Report = lambda what: lambda done, total: None,
+) -> tuple[Fetched, list[Fetched]]:
+    """A collection and label files, by :func:`fetch_collection` and :func:`fetch_label`. All label files are tried,
+    whichever of them fail.
+
+    Raises:
+        MusicAssetsError: there is no such collection or label file, which is said before anything is fetched; or not
+            all of it came. What came is in its place.
+    """
+    for name in labels:
+        require_label(name)
+    done = fetch_collection(collection, paths, archive=archive, sha256=sha256, mirror=mirror, report=report)
+    fetched: list[Fetched] = []
+    failures: list[str] = []
+    for name in labels:
+        try:
+            fetched.append(fetch_label(name, paths, mirror=mirror, report=report))
+        except MusicAssetsError as error:
+            failures.append(str(error))
+    if failures:
+        raise MusicAssetsError(
+            f"{collection} is in place, but not every label file: {' '.join(failures)} "
+            "To do without one, leave it out of labels in lakh_archive's configuration."
+        )
+    return done, fetched
