@@ -56,6 +56,7 @@ def test_a_bug_of_the_network_is_tried_again(tokenised: Graph, monkeypatch: pyte
     assert retries(done) == RETRIES
 
 
+@pytest.mark.slow
 def test_a_bug_of_the_asset_is_tried_again(tokenised: Graph, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("music_assets.defs.model.read_shard", planted)
     done = tokenised.run("checkpoint", partition="gpt", config=TINY)

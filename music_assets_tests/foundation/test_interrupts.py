@@ -88,6 +88,7 @@ def once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, nth: int) ->
     monkeypatch.setattr(owner, name, wrapped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [in_a_report, in_a_batch, in_an_update, in_a_validation, in_the_last_validation],

@@ -43,6 +43,7 @@ def test_controls_of_a_tune(style, tempo, expected):
     assert measured.instruments == tuple(sorted({16 if t.is_drum else t.program // 8 for t in score.tracks}))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(scores())
 def test_controls_are_what_the_decoded_score_says(score: ScoreTick):

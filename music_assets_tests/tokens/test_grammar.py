@@ -100,6 +100,7 @@ likelihoods = st.lists(st.sampled_from([1.0, 1e-3, 30.0]), min_size=len(TOKEN_TY
 pulls = st.sampled_from([0.0, 0.0, 0.5, -0.5, 20.0, -5.0])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), likelihoods, pulls)
 def test_every_walk_is_a_canonical_document(seed: int, likely: list[float], pull: float) -> None:
@@ -113,6 +114,7 @@ def test_every_walk_is_a_canonical_document(seed: int, likely: list[float], pull
             np.testing.assert_array_equal(remi.encode(read_score(midi_bytes(score)).score), document)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), likelihoods, pulls)
 def test_what_may_follow_is_what_the_rules_say(seed: int, likely: list[float], pull: float) -> None:

@@ -39,6 +39,7 @@ def cuts(draw_from):
     return document, first, bars, draw_from(st.sampled_from([None, *there.tolist()]))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(cuts())
 def test_what_is_cut_out_can_be_put_back(case):
@@ -49,6 +50,7 @@ def test_what_is_cut_out_can_be_put_back(case):
     assert np.count_nonzero(infill == MASK) == bars
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(cuts())
 def test_the_two_parts_hold_the_notes_that_they_should(case):

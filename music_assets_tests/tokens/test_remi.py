@@ -52,12 +52,14 @@ def test_one_bar_reads_as_documented() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(scores())
 def test_ids_are_miditoks(score: ScoreTick) -> None:
     np.testing.assert_array_equal(remi.encode(score), miditok_ids(score))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(scores())
 def test_encoding_is_canonical_also_through_a_midi_file(score: ScoreTick) -> None:
@@ -67,6 +69,7 @@ def test_encoding_is_canonical_also_through_a_midi_file(score: ScoreTick) -> Non
     np.testing.assert_array_equal(remi.encode(read_score(midi_bytes(decoded)).score), ids)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(scores())
 def test_decoding_is_miditoks(score: ScoreTick) -> None:
@@ -75,6 +78,7 @@ def test_decoding_is_miditoks(score: ScoreTick) -> None:
     assert content(remi.decode(ids)) == content(miditok_remi().decode(ids.tolist()))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(plausible_ids())
 def test_any_ids_decode_and_become_canonical(ids: np.ndarray) -> None:
@@ -165,6 +169,7 @@ def metre_at(score: ScoreTick, time: int) -> int:
     return next(sig.denominator for sig in reversed(list(score.time_signatures)) if sig.time <= time)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(scores())
 def test_losses_are_those_that_a_loop_over_the_notes_finds(score: ScoreTick) -> None:
@@ -195,6 +200,7 @@ def test_losses_are_those_that_a_loop_over_the_notes_finds(score: ScoreTick) -> 
     assert losses.clipped_tempos == sum(not 30 <= Fraction(60_000_000, tempo.mspq) <= 480 for tempo in score.tempos)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(scores())
 def test_notes_are_kept_or_counted_as_dropped(score: ScoreTick) -> None:

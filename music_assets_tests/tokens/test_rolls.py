@@ -97,6 +97,7 @@ def test_sounding_cells_are_pretty_midis(score: ScoreTick) -> None:
     assert not expected[len(roll) :].any()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(scores())
 def test_any_score_is_drawn_and_its_losses_counted_as_documented(score: ScoreTick) -> None:

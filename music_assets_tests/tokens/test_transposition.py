@@ -30,6 +30,7 @@ def test_names_are_the_twelve_keys() -> None:
     assert TRANSPOSITIONS["up6"] == 6
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(scores(), st.sampled_from(list(TRANSPOSITIONS.values())))
 def test_transposed_ids_are_those_of_the_transposed_score(score: ScoreTick, semitones: int) -> None:
@@ -105,6 +106,7 @@ def test_what_is_no_range_around_0_is_one_sentence(text: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "names"),
     [
