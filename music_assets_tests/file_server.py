@@ -90,8 +90,8 @@ class FileServer:
         body = body if manner.cut is None else body[: manner.cut]
         for start in range(0, len(body), 8192):
             piece = body[start : start + 8192]
+            request.sent += len(piece)  # before the client can have it, and look
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if manner.chunked else piece)
-            request.sent += len(piece)
         if manner.chunked and manner.cut is None:
             handler.wfile.write(b"0\r\n\r\n")
         if manner.hang:
