@@ -6,11 +6,15 @@ At a few million weights PyTorch spends most of a step on its way to the process
 row is told depends on that row alone, to the last bit: neither on the other rows nor on the parts in which it came.
 """
 
+import threading
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numba import njit, types
 from numpy.typing import NDArray
+from torch import Tensor
 
 from music_assets.models.gpt import GPT, PROMPT_IDS
 from music_assets.models.network import CapacityExceeded
@@ -27,9 +31,9 @@ _INTS, _TABLE = types.int64[::1], types.int64[:, ::1]
 
 
 class GPTDecoder:
-    """Keys and values of ``rows`` rows of up to ``capacity`` tokens, and the network's weights, in float32.
+    """Keys and values of ``rows`` rows of up to ``capacity`` tokens, in float32.
 
-    The weights are copied, so that threads with a decoder each share nothing.
+    The network's weights are copied when its first decoder is made, and for all of its decoders until they change.
     """
 
     def __init__(self, network: GPT, rows: int, capacity: int) -> None:
@@ -38,7 +42,7 @@ class GPTDecoder:
         shape = (config.layers, rows, config.heads, capacity, config.width // config.heads)
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._said = np.zeros((rows, config.width), np.float32)  # of what the music is to be
-        self._weights = _weights(network)
+        self._weights = _packed_weights(network)
         cos, sin = network.angles(capacity)
         self._angles = cos.cpu().float().numpy().copy(), sin.cpu().float().numpy().copy()
 
@@ -77,7 +81,24 @@ class GPTDecoder:
         return logits
 
 
-def _weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
+_packed: "WeakKeyDictionary[GPT, tuple[list[Tensor], tuple[NDArray[np.float32], ...]]]" = WeakKeyDictionary()
+_packing = threading.Lock()
+
+
+def _packed_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
+    """:func:`_pack_weights`, packed once as long as the weights stay the same.
+
+    They are compared, which is quick beside packing: a tensor's version does not tell, since fused optimisers write
+    without raising it.
+    """
+    weights = [weight.detach() for weight in network.parameters()]
+    with _packing:
+        if network not in _packed or not all(map(torch.equal, _packed[network][0], weights)):
+            _packed[network] = [weight.clone() for weight in weights], _pack_weights(network)
+        return _packed[network][1]
+
+
+def _pack_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
     """Embeddings [V, W], [M * V, W] and, of ``PROMPT_IDS``, [P, W] or [0, W]; the layers' products, each with a first
     dimension of layers, and the head, as :func:`pack` arranges them."""
 

@@ -11,6 +11,8 @@ from music_assets.models.network import CapacityExceeded, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.repeats import NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
+from music_assets.training.optimizer import build_optimizers
+from music_assets.training.settings import TrainingSettings
 from music_assets_tests import architectures
 
 SIZE, CAPACITY = Vocabulary().size, 48
@@ -113,6 +115,23 @@ def test_rows_begin_are_copied_and_wait_on_their_own(architecture):
         one_by_one(decoder, 2, ids[:5], candidates[:5])  # while the others wait
         for row in (0, 1):
             assert_allclose(one_by_one(decoder, row, ids[12:], candidates[12:]), expected[12:], atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_decoder_has_the_weights_of_when_it_is_made(optimizer):
+    """The compiled one keeps them packed between decoders, and no optimiser may write past it."""
+    network = network_of("gpt")
+    ids, candidates = random_rows(network, 1, 20)
+    before = network.decoder(1, CAPACITY).advance(np.array([0]), np.array([20]), ids[0], candidates[0])
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    for step in build_optimizers(network, TrainingSettings(optimizer=optimizer)):
+        step.step()
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(ids), None, torch.from_numpy(candidates))[:, -1].numpy()
+    again = network.decoder(1, CAPACITY).advance(np.array([0]), np.array([20]), ids[0], candidates[0])
+    assert abs(again - before).max() > 1e-3
+    assert_allclose(again, expected, atol=2e-5)
 
 
 def test_a_full_row_says_so():
