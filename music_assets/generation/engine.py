@@ -162,7 +162,7 @@ class _Rows:
 
     def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Iterator[Bar]:
         """Write a token to each of some rows, and hand over the bars that end with it."""
-        for row, token in zip(map(int, rows), map(int, tokens), strict=True):
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             written = self._written[row]
             if token in (_BAR, _EOS) and written:
                 yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.int64), token == _EOS)
@@ -171,9 +171,10 @@ class _Rows:
                 continue
             written.append(token)
             self._begun[row] += token == _BAR
-            self._memories[row].extend(np.array([token]))
-            if _PITCHES[token]:
-                self.recent[row] = np.append(self.recent[row, 1:], token)
+            self._memories[row].append(token)
+        pitched = rows[_PITCHES[tokens]]
+        self.recent[pitched, :-1] = self.recent[pitched, 1:]
+        self.recent[pitched, -1] = tokens[_PITCHES[tokens]]
 
     def progress(self, row: int) -> float:
         """The share of the bars that are complete, 0 where nobody knows how many there will be."""
