@@ -162,7 +162,7 @@ class _Rows:
 
     def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Iterator[Bar]:
         """Write a token to each of some rows, and hand over the bars that end with it."""
-        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+        for row, token in zip(map(int, rows), map(int, tokens), strict=True):
             written = self._written[row]
             if token in (_BAR, _EOS) and written:
                 yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.int64), token == _EOS)
