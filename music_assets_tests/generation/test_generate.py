@@ -292,6 +292,9 @@ def test_real_files_go_on_and_are_filled_and_keep_what_lies_outside(tmp_path):
                     start, end = int(lines[first - 1]), int(lines[last])
                 after = heard_by_mido(one.midi).notes
                 assert not beside(path, start, end) - after, member.name
-                assert all(start <= note[0] < end for note in after - heard), member.name
+                new = after - heard
+                if last is None:  # where it goes on, notes end that nothing has ended
+                    new = Counter({note: count for note, count in new.items() if not note[0] < start == note[1]})
+                assert all(start <= note[0] < end for note in new), member.name
             done += 1
     assert done > 450

@@ -86,18 +86,36 @@ class MidiEditor:
     def cut(self, at: int) -> None:
         """Take out all that begins at ``at`` ticks or later; pedals and bends that are held there are let go.
 
-        Notes that began before keep their length.
+        Notes that began before keep their length; those that nothing ends, end there.
         """
         self._drop_removed()
         kept = {(note.track, event) for note in self._notes if note.onset < at for event in note.events}
         for number, track in enumerate(self._tracks):
-            held = [_Event(at, data) for data in _held(track, at)]
+            held = [_Event(at, data) for data in _held(track, at)] + self._missing_ends(number, at)
             staying = [event for index, event in enumerate(track.events) if event.tick < at or (number, index) in kept]
             if held or len(staying) < len(track.events):
                 track.events = _merged(staying, held)
                 track.end = min(track.end, max(at, track.events[-1].tick if track.events else 0))
                 track.changed = True
         self._notes = self._sounding()
+
+    def _missing_ends(self, track: int, at: int) -> list[_Event]:
+        """Ends of a track's notes that began before ``at`` and have none: else those of notes that are added end them.
+
+        An end goes to the note that has sounded longest on its key, so these come behind the ends that are there.
+        """
+        ends: dict[tuple[int, int], list[_Sounding]] = defaultdict(list)
+        for note in self._notes:
+            if note.track == track and note.onset < at:
+                ends[note.channel[1], note.pitch].append(note)
+        return [
+            _Event(
+                max([at, *(note.end for note in own if len(note.events) == 2)]), bytes([_NOTE_OFF | channel, pitch, 64])
+            )
+            for (channel, pitch), own in ends.items()
+            for note in own
+            if len(note.events) == 1
+        ]
 
     def add(self, notes: Iterable[Note]) -> None:
         """Put notes in: into the track and channel that plays their program, or into a new one.

@@ -175,6 +175,16 @@ def test_a_note_where_its_key_sounds_takes_another_channel():
     assert data
 
 
+def test_a_note_that_nothing_ends_ends_at_the_cut():
+    """Else the end of the first new note on its key is its end, and the new one never ends."""
+    sounding = [0, 0x90, 60, 80, 10, 0x90, 60, 80, 10, 0x90, 64, 80, 40, 0x80, 60, 0]
+    editor = MidiEditor(smf([bytes([*sounding, 40, 0xFF, 0x2F, 0])]))
+    editor.cut(40)
+    editor.add([Note(40, 50, 64, 90, 0), Note(70, 80, 60, 90, 0)])
+    kept = {(0, 60, 60, 80, 0): 1, (10, 60, 60, 80, 0): 1, (20, 40, 64, 80, 0): 1}
+    assert heard(editor.to_bytes()) == Counter(kept | {(40, 50, 64, 90, 0): 1, (70, 80, 60, 90, 0): 1})
+
+
 def test_running_status_goes_on_behind_a_meta_event():
     text = bytes([10, 0xFF, 1, 2, 37, 43])
     file = smf([bytes([0, 0x90, 60, 80]) + text + bytes([90, 60, 0, 10, 64, 80, 20, 64, 0, 0, 0xFF, 0x2F, 0])])
