@@ -171,10 +171,9 @@ class _Rows:
                 continue
             written.append(token)
             self._begun[row] += token == _BAR
-            self._memories[row].append(token)
-        pitched = rows[_PITCHES[tokens]]
-        self.recent[pitched, :-1] = self.recent[pitched, 1:]
-        self.recent[pitched, -1] = tokens[_PITCHES[tokens]]
+            self._memories[row].extend(np.array([token]))
+            if _PITCHES[token]:
+                self.recent[row] = np.append(self.recent[row, 1:], token)
 
     def progress(self, row: int) -> float:
         """The share of the bars that are complete, 0 where nobody knows how many there will be."""

@@ -45,13 +45,6 @@ class RepeatMemory:
         self._ids[self._read : self._read + len(ids)] = ids
         self._remember(self._read, self._read + len(ids))
 
-    def append(self, token: int) -> None:
-        """One id more."""
-        if self._read == len(self._ids):
-            self._make_room(2 * self._read)
-        self._ids[self._read] = token
-        self._remember(self._read, self._read + 1)
-
     def copy(self) -> "RepeatMemory":
         """One that goes on by itself."""
         other = RepeatMemory(tuple(self._lengths.tolist()))

@@ -51,6 +51,18 @@ def beside(path, start, end, program=None):
     return Counter({n: c for n, c in found.items() if not (start <= n[0] < end and program in (None, n[4]))})
 
 
+def begun(data, before):
+    """Notes that begin before a tick, whether or not anything ends them."""
+    found = Counter()
+    for track in mido.MidiFile(file=io.BytesIO(data), clip=True).tracks:
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type == "note_on" and message.velocity and tick < before:
+                found[tick, message.channel, message.note, message.velocity] += 1
+    return found
+
+
 wishes = st.fixed_dictionaries(
     {},
     optional={
@@ -292,6 +304,7 @@ def test_real_files_go_on_and_are_filled_and_keep_what_lies_outside(tmp_path):
                     start, end = int(lines[first - 1]), int(lines[last])
                 after = heard_by_mido(one.midi).notes
                 assert not beside(path, start, end) - after, member.name
+                assert begun(one.midi, start) == begun(path.read_bytes(), start), member.name
                 new = after - heard
                 if last is None:  # where it goes on, notes end that nothing has ended
                     new = Counter({note: count for note, count in new.items() if not note[0] < start == note[1]})

@@ -24,8 +24,7 @@ def test_a_long_piece_and_a_copy_that_goes_on_alone():
     ids = random.integers(0, 5, 30_000)
     memory = RepeatMemory((2, 8), ids[:20_000])
     other = memory.copy()
-    for token in ids[20_000:].tolist():
-        memory.append(token)
+    memory.extend(ids[20_000:])
     other.extend(ids[:10_000])
     assert_array_equal(memory.candidates, repeat_candidates(ids, match_lengths=(2, 8)))
     again = np.concatenate([ids[:20_000], ids[:10_000]])

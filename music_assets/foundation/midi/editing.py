@@ -90,32 +90,15 @@ class MidiEditor:
         """
         self._drop_removed()
         kept = {(note.track, event) for note in self._notes if note.onset < at for event in note.events}
+        missing = self._missing_ends(at)
         for number, track in enumerate(self._tracks):
-            held = [_Event(at, data) for data in _held(track, at)] + self._missing_ends(number, at)
+            held = [_Event(at, data) for data in _held(track, at)] + missing[number]
             staying = [event for index, event in enumerate(track.events) if event.tick < at or (number, index) in kept]
             if held or len(staying) < len(track.events):
                 track.events = _merged(staying, held)
                 track.end = min(track.end, max(at, track.events[-1].tick if track.events else 0))
                 track.changed = True
         self._notes = self._sounding()
-
-    def _missing_ends(self, track: int, at: int) -> list[_Event]:
-        """Ends of a track's notes that began before ``at`` and have none: else those of notes that are added end them.
-
-        An end goes to the note that has sounded longest on its key, so these come behind the ends that are there.
-        """
-        ends: dict[tuple[int, int], list[_Sounding]] = defaultdict(list)
-        for note in self._notes:
-            if note.track == track and note.onset < at:
-                ends[note.channel[1], note.pitch].append(note)
-        return [
-            _Event(
-                max([at, *(note.end for note in own if len(note.events) == 2)]), bytes([_NOTE_OFF | channel, pitch, 64])
-            )
-            for (channel, pitch), own in ends.items()
-            for note in own
-            if len(note.events) == 1
-        ]
 
     def add(self, notes: Iterable[Note]) -> None:
         """Put notes in: into the track and channel that plays their program, or into a new one.
@@ -156,6 +139,22 @@ class MidiEditor:
             chunk = _written(track) if track.changed else track.chunk
             chunks.append(b"MTrk" + struct.pack(">I", len(chunk)) + chunk)
         return b"".join(chunks)
+
+    def _missing_ends(self, at: int) -> dict[int, list[_Event]]:
+        """By track, ends of notes that began before ``at`` and have none: else those of notes that are added end them.
+
+        An end goes to the note that has sounded longest on its key, so these come behind the ends that are there.
+        """
+        keys: dict[tuple[int, int, int], list[_Sounding]] = defaultdict(list)
+        for note in self._notes:
+            if note.onset < at:
+                keys[note.track, note.channel[1], note.pitch].append(note)
+        missing: dict[int, list[_Event]] = defaultdict(list)
+        for (track, channel, pitch), own in keys.items():
+            ends = [note.end for note in own if len(note.events) == 2]
+            end = _Event(max([at, *ends]), bytes([_NOTE_OFF | channel, pitch, 64]))
+            missing[track] += [end] * (len(own) - len(ends))
+        return missing
 
     def _drop_removed(self) -> None:
         if not self._removed:
