@@ -112,7 +112,7 @@ def choice(checkpoint: Checkpoint) -> Result:
     assert isinstance(decoder, GPTDecoder)
     grammar = Grammar(constraints=Constraints(least_bars=BARS, most_bars=BARS, notes_in_bar=256))
     rows, ones = np.arange(16), np.ones(16, np.int64)
-    candidates = np.zeros((16, len(network.match_lengths)), np.int64)
+    candidates = np.zeros((16, network.columns), np.int64)
     decoder.lengths[:] = network.config.context // 2
     logits = decoder.advance(rows, ones, np.full(16, 5), candidates)
     nothing, none = np.empty((0, network.vocab_size), np.float32), np.full((16, 1), -1)

@@ -42,7 +42,7 @@ BATCH = TrainingSettings.model_fields["batch_size"].default
 class Plain(nn.Module):
     """A GPT in nanoGPT's manner: learned positions, LayerNorm, GELU, SDPA, tied output layer."""
 
-    match_lengths = ()
+    columns = 0
 
     def __init__(self, config: GPTConfig, vocabulary_size: int, inner: int) -> None:
         super().__init__()

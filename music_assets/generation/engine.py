@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,8 +15,7 @@ from music_assets.generation.context import Context
 from music_assets.generation.task import REPEATED_NOTES, Bar
 from music_assets.models.network import TokenNetwork
 from music_assets.tokens.grammar import Grammar
-from music_assets.tokens.repeat_memory import RepeatMemory
-from music_assets.tokens.repeats import NO_CANDIDATE
+from music_assets.tokens.memory import NO_CANDIDATE, Memory
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
@@ -43,8 +42,8 @@ class Decoding:
     guidance_at_end: float | None = None
     """Of the last bar; between the first and it the scale changes evenly."""
 
-    def scale(self, share: float) -> float:
-        """Of guidance, where this share of the bars is written."""
+    def scale(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of guidance, where these shares of the bars are written."""
         end = self.guidance if self.guidance_at_end is None else self.guidance_at_end
         return self.guidance + (end - self.guidance) * share
 
@@ -102,7 +101,7 @@ def write(job: Job) -> Generator[Bar]:
         tokens = choose(
             logits,
             plain,
-            np.array([decoding.scale(rows.progress(row)) for row in live.tolist()]),
+            decoding.scale(rows.progress(live)),
             grammar,
             states,
             decoding.filters,
@@ -118,18 +117,19 @@ def write(job: Job) -> Generator[Bar]:
 
 
 class _Rows:
-    """What the network and the memory of repeats know of each row; row r unasked is the decoder's row B + r."""
+    """What the network and memory know of each row; row r unasked is the decoder's row B + r."""
 
     def __init__(self, job: Job) -> None:
         self._contexts, self._prompt, self._unconditional, self._bars = (
             job.contexts, job.prompt, job.unconditional, job.bars,
         )  # fmt: skip
         self._room = max(job.network.config.context, len(job.prompt(1)) + _SMALLEST_ROOM)
-        self._asked = (True, False) if job.guided else (True,)
-        self._decoder = job.network.decoder(len(self._asked) * len(job.contexts), self._room)
-        self._memories = _memories(job.network.match_lengths, job.contexts)
-        self._written: list[list[int]] = [[] for _ in job.contexts]  # of the bar that is not complete
+        self._offsets = (0, len(job.contexts)) if job.guided else (0,)
+        self._decoder = job.network.decoder(len(self._offsets) * len(job.contexts), self._room)
+        self._memory = Memory([context.ids for context in job.contexts])
+        self._columns = job.network.columns
         self._begun = np.zeros(len(job.contexts), np.int64)  # bars
+        self._bar = self._memory.lengths.copy()  # where the bar begins that is not complete
         self.recent = np.full((len(job.contexts), REPEATED_NOTES), -1)
 
     def begin(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -138,8 +138,7 @@ class _Rows:
         read, source_of = np.unique(sources), np.array(sources)
         found = self.read(read)
         for row in np.setdiff1d(np.arange(len(source_of)), read):
-            for half in range(len(self._asked)):
-                offset = half * len(self._contexts)
+            for offset in self._offsets:
                 self._decoder.copy(offset + int(source_of[row]), offset + int(row))
         places = np.searchsorted(read, source_of)
         logits, plain = (logits[places] if len(logits) else logits for logits in found)
@@ -150,46 +149,49 @@ class _Rows:
 
         A row without room for it, or that has not begun, begins with its prompt and a window of what is before.
         """
-        parts = [self._part(row, asked) for asked in self._asked for row in rows.tolist()]
-        offsets = [half * len(self._contexts) for half in range(len(self._asked))]
-        logits = self._decoder.advance(
-            np.concatenate([offset + rows for offset in offsets]),
-            np.array([len(ids) for ids, _ in parts]),
-            np.concatenate([ids for ids, _ in parts]),
-            np.concatenate([candidates for _, candidates in parts]),
-        )
+        places = np.concatenate([offset + rows for offset in self._offsets])
+        if self._decoder.can_go_on(places).all():
+            counts = np.ones(len(places), np.int64)
+            ids, candidates = self._memory.latest(np.tile(rows, len(self._offsets)))
+        else:
+            parts = [self._part(row, offset) for offset in self._offsets for row in rows.tolist()]
+            counts = np.array([len(ids) for ids, _ in parts])
+            ids, candidates = (np.concatenate(column) for column in zip(*parts, strict=True))
+        logits = self._decoder.advance(places, counts, ids, candidates[:, : self._columns])
         return logits[: len(rows)], logits[len(rows) :]
 
-    def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Iterator[Bar]:
-        """Write a token to each of some rows, and hand over the bars that end with it."""
-        for row, token in zip(map(int, rows), map(int, tokens), strict=True):
-            written = self._written[row]
-            if token in (_BAR, _EOS) and written:
-                yield Bar(row, int(self._begun[row]) - 1, np.array(written, np.int64), token == _EOS)
-                written.clear()
-            if token == _EOS:
-                continue
-            written.append(token)
-            self._begun[row] += token == _BAR
-            self._memories[row].extend(np.array([token]))
-            if _PITCHES[token]:
-                self.recent[row] = np.append(self.recent[row, 1:], token)
+    def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> list[Bar]:
+        """Write a token to each of some rows; the bars that end with it."""
+        complete = [
+            Bar(row, int(self._begun[row]) - 1, self._memory.ids(row)[self._bar[row] :].copy(), token == _EOS)
+            for row, token in zip(map(int, rows), map(int, tokens), strict=True)
+            if token in (_BAR, _EOS) and self._memory.lengths[row] > self._bar[row]
+        ]
+        going = tokens != _EOS
+        rows, tokens = rows[going], tokens[going]
+        begins = rows[tokens == _BAR]
+        self._begun[begins] += 1
+        self._bar[begins] = self._memory.lengths[begins]
+        self._memory.append(rows, tokens)
+        pitches = _PITCHES[tokens]
+        self.recent[rows[pitches]] = np.column_stack([self.recent[rows[pitches], 1:], tokens[pitches]])
+        return complete
 
-    def progress(self, row: int) -> float:
+    def progress(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """The share of the bars that are complete, 0 where nobody knows how many there will be."""
-        return max(self._begun[row] - 1, 0) / max(self._bars - 1, 1) if self._bars else 0.0
+        bars = self._bars or np.inf
+        return np.maximum(self._begun[rows] - 1, 0) / max(bars - 1, 1)
 
-    def _part(self, row: int, asked: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What the decoder is to read of a row, ids int64[n] and candidates int64[n, M]."""
-        memory = self._memories[row]
-        place = row if asked else len(self._contexts) + row
-        if self._decoder.lengths[place] and self._decoder.has_room(place):
-            return memory.ids[-1:], memory.candidates[-1:]
-        self._decoder.begin(place)
-        window = self._contexts[row].window(memory.ids, self._room - len(self._prompt(1)))
-        prompt = self._prompt(self._bars_from(row, memory.ids[window])) if asked else self._unconditional
-        unknown = np.full((len(prompt), memory.candidates.shape[1]), NO_CANDIDATE)
-        return np.append(prompt, memory.ids[window]), np.concatenate([unknown, memory.candidates[window]])
+    def _part(self, row: int, offset: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the decoder is to read of a row, ids int64[n] and candidates int64[n, COLUMNS]."""
+        ids, candidates = self._memory.ids(row), self._memory.candidates(row)
+        if self._decoder.can_go_on(np.array([offset + row]))[0]:
+            return ids[-1:], candidates[-1:]
+        self._decoder.begin(offset + row)
+        window = self._contexts[row].window(ids, self._room - len(self._prompt(1)))
+        prompt = self._unconditional if offset else self._prompt(self._bars_from(row, ids[window]))
+        unknown = np.full((len(prompt), candidates.shape[1]), NO_CANDIDATE)
+        return np.append(prompt, ids[window]), np.concatenate([unknown, candidates[window]])
 
     def _bars_from(self, row: int, window: NDArray[np.int64]) -> int | None:
         """Bars from the first one in a window to the end of the music."""
@@ -239,10 +241,3 @@ def _sources(contexts: Sequence[Context]) -> list[int]:
     """For each row the first one with the same context."""
     first: dict[int, int] = {}
     return [first.setdefault(id(context), row) for row, context in enumerate(contexts)]
-
-
-def _memories(match_lengths: tuple[int, ...], contexts: Sequence[Context]) -> list[RepeatMemory]:
-    memories: list[RepeatMemory] = []
-    for row, source in enumerate(_sources(contexts)):
-        memories.append(memories[source].copy() if source < row else RepeatMemory(match_lengths, contexts[row].ids))
-    return memories

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from music_assets.models.network import State, TokenNetwork
-from music_assets.tokens.repeats import NO_CANDIDATE
+from music_assets.tokens.memory import NO_CANDIDATE
 
 FEWEST_ROWS = 4
 """With fewer rows a CPU's matrix products add in another order."""
@@ -22,9 +22,11 @@ class TorchDecoder:
         self._device = network.device
         self.lengths = self._state.lengths.numpy()[:rows]
 
-    def has_room(self, row: int) -> bool:
-        """See :meth:`music_assets.models.network.Decoder.has_room`."""
-        return self._state.capacity is None or self.lengths[row] < self._state.capacity
+    def can_go_on(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See :meth:`music_assets.models.network.Decoder.can_go_on`."""
+        capacity = self._state.capacity
+        begun = self.lengths[rows] > 0
+        return begun if capacity is None else begun & (self.lengths[rows] < capacity)
 
     def begin(self, row: int) -> None:
         """See :meth:`music_assets.models.network.Decoder.begin`."""

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from music_assets.models.memory_embedding import MemoryEmbedding
 from music_assets.models.network import CapacityExceeded, Decoder, NetworkConfig, State, TokenNetwork
-from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, are_match_lengths
+from music_assets.tokens.memory import COLUMNS
 from music_assets.tokens.vocabulary import RANGES
 
 PROMPT_IDS = range(RANGES["Genre"].start, RANGES["Control"].stop)
@@ -18,17 +19,15 @@ PROMPT_IDS = range(RANGES["Genre"].start, RANGES["Control"].stop)
 
 
 class GPTConfig(NetworkConfig, frozen=True):
-    """The shape of a decoder-only transformer, and what it is told of repeats."""
+    """The shape of a decoder-only transformer, and what it is told beside its tokens."""
 
     architecture: Literal["gpt"] = "gpt"
     heads: int = Field(default=1, ge=1, description="Attention heads")
     tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")
-    match_lengths: tuple[int, ...] = Field(
-        default=MATCH_LENGTHS,
-        description="The network is told what followed when the last so many tokens stood in the piece before: rising "
-        "powers of two; [] tells it nothing of repeats",
+    memory: bool = Field(
+        default=True,
+        description="Whether the network is told at each token what followed when the music stood like this before",
     )
-
     prompt_everywhere: bool = Field(
         default=True,
         description="Whether what a prompt says, genre and controls, is added to every token behind it",
@@ -41,8 +40,6 @@ class GPTConfig(NetworkConfig, frozen=True):
                 f"width {self.width} over {self.heads} heads leaves no even head size: choose a multiple of "
                 f"{2 * self.heads}."
             )
-        if not are_match_lengths(self.match_lengths):
-            raise ValueError(f"match_lengths {list(self.match_lengths)} are not rising powers of two, such as [4, 8].")
         return self
 
 
@@ -50,14 +47,14 @@ _HAS_AMX = torch.cpu._is_amx_tile_supported()
 
 
 class GPT(TokenNetwork[GPTConfig]):
-    """Attends to the last tokens, and is told of repeats however long ago the original was."""
+    """Attends to the last tokens, and is told what the music did before, however long ago."""
 
     Config = GPTConfig
 
     def __init__(self, config: GPTConfig, vocab_size: int) -> None:
         super().__init__(config, vocab_size)
         self.embedding = nn.Embedding(vocab_size, config.width)
-        self.candidate_embedding = nn.Embedding(len(config.match_lengths) * vocab_size, config.width)
+        self.memory = MemoryEmbedding(config.width) if config.memory else None
         self.prompt_embedding = nn.Embedding(len(PROMPT_IDS) if config.prompt_everywhere else 0, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, vocab_size, bias=False)
@@ -65,15 +62,14 @@ class GPT(TokenNetwork[GPTConfig]):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        nn.init.normal_(self.candidate_embedding.weight, std=0.02)
         nn.init.zeros_(self.prompt_embedding.weight)
         nn.init.zeros_(self.head.weight)
         if config.tied:
             self.head.weight = self.embedding.weight
 
     @property
-    def match_lengths(self) -> tuple[int, ...]:
-        return self.config.match_lengths
+    def columns(self) -> int:
+        return COLUMNS if self.memory else 0
 
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         angles, bias = self.angles(ids.shape[1]), self._bias(ids.shape[1], segment_ids)
@@ -139,14 +135,8 @@ class GPT(TokenNetwork[GPTConfig]):
 
     def _embedded(self, ids: Tensor, candidates: Tensor | None, said: Tensor) -> Tensor:
         x = self.embedding(ids)
-        if candidates is not None and self.match_lengths:
-            tables = self.vocab_size * torch.arange(len(self.match_lengths), device=self.device)
-            rows = torch.where(candidates == NO_CANDIDATE, NO_CANDIDATE, candidates + tables).flatten(
-                0, 1
-            )  # [B * T, M]
-            # Its gradient takes a tenth of the time of an embedding's under torch.compile.
-            bags = F.embedding_bag(rows, self.candidate_embedding.weight, mode="sum", padding_idx=NO_CANDIDATE)
-            x = x + bags.view(x.shape)
+        if candidates is not None and self.memory:
+            x = x + self.memory(candidates)
         return norm(x) + said
 
     def _bias(self, t: int, segment_ids: Tensor | None) -> Tensor | None:

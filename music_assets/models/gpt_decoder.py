@@ -18,7 +18,8 @@ from torch import Tensor
 
 from music_assets.models.gpt import GPT, PROMPT_IDS
 from music_assets.models.network import CapacityExceeded
-from music_assets.tokens.repeats import NO_CANDIDATE
+from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE
+from music_assets.tokens.vocabulary import SIZE
 
 _FIRST_PROMPT_ID = PROMPT_IDS.start
 _EPSILON = np.float32(np.finfo(np.float32).eps)  # of torch's rms_norm
@@ -46,9 +47,9 @@ class GPTDecoder:
         cos, sin = network.angles(capacity)
         self._angles = cos.cpu().float().numpy().copy(), sin.cpu().float().numpy().copy()
 
-    def has_room(self, row: int) -> bool:
-        """See :meth:`music_assets.models.network.Decoder.has_room`."""
-        return self.lengths[row] < self._keys.shape[3]
+    def can_go_on(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """See :meth:`music_assets.models.network.Decoder.can_go_on`."""
+        return (self.lengths[rows] > 0) & (self.lengths[rows] < self._keys.shape[3])
 
     def begin(self, row: int) -> None:
         """Forget a row."""
@@ -99,8 +100,8 @@ def _packed_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
 
 
 def _pack_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
-    """Embeddings [V, W], [M * V, W] and, of ``PROMPT_IDS``, [P, W] or [0, W]; the layers' products, each with a first
-    dimension of layers, and the head, as :func:`pack` arranges them."""
+    """Embeddings [V, W], of memory [ROWS or 0, W] and of ``PROMPT_IDS`` [P or 0, W]; the layers' products, each with a
+    first dimension of layers, and the head, as :func:`pack` arranges them."""
 
     def numpy(tensor: Any) -> NDArray[np.float32]:
         return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
@@ -109,8 +110,9 @@ def _pack_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
         np.stack([pack(numpy(getattr(block, name).weight).T) for block in network.blocks])
         for name in ("qkv", "out", "up", "down")
     )
-    embeddings = (network.embedding, network.candidate_embedding, network.prompt_embedding)
-    return *(numpy(one.weight) for one in embeddings), *layers, pack(numpy(network.head.weight).T)
+    memory = network.memory.embedding.weight if network.memory else torch.empty(0, network.config.width)
+    embeddings = (network.embedding.weight, memory, network.prompt_embedding.weight)
+    return *(numpy(one) for one in embeddings), *layers, pack(numpy(network.head.weight).T)
 
 
 def pack(w: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -233,7 +235,7 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values, s
     [layers, rows, heads, capacity, d] already, to which these are added; and what has been ``said`` [rows, W] of the
     music, to which they add.
     """
-    embedding, candidate_embedding, prompt_embedding, qkv, out, up, down, head = weights
+    embedding, memory, prompt_embedding, qkv, out, up, down, head = weights
     cos, sin = angles
     width, vocabulary = embedding.shape[1], embedding.shape[0]
     layers, _, heads, capacity, size = keys.shape
@@ -247,7 +249,9 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values, s
         x[m] = embedding[ids[m]]
         for column in range(candidates.shape[1]):
             if candidates[m, column] != NO_CANDIDATE:
-                x[m] += candidate_embedding[column * vocabulary + candidates[m, column]]
+                level, candidate = divmod(candidates[m, column], SIZE)
+                x[m] += memory[column * SIZE + candidate]
+                x[m] += memory[COLUMNS * SIZE + column * LEVELS + level]
         norm(x[m], x[m])
         x[m] += said[rows[m]]
     for layer in range(layers):

@@ -115,8 +115,8 @@ class Decoder(Protocol):
     lengths: NDArray[np.int64]
     """Tokens of each row so far."""
 
-    def has_room(self, row: int) -> bool:
-        """Whether one token more of a row can be read."""
+    def can_go_on(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether rows have begun and have room for one token more."""
         ...
 
     def begin(self, row: int) -> None:
@@ -132,7 +132,7 @@ class Decoder(Protocol):
     ) -> NDArray[np.float32]:
         """Read ``counts`` tokens more, int64[n], of each of n different ``rows``, end to end in ``ids`` int64[m].
 
-        ``candidates`` int64[m, M] are their :mod:`music_assets.tokens.repeats`. The result is the logits after the
+        ``candidates`` int64[m, columns] are what memory says at them. The result is the logits after the
         last token of each row, float32[n, V].
 
         Raises:
@@ -145,9 +145,9 @@ class TokenNetwork(Network[C]):
     """Predicts the next token of each row."""
 
     @property
-    def match_lengths(self) -> tuple[int, ...]:
-        """Lengths of the repeats whose continuation it is told, :mod:`music_assets.tokens.repeats`; it is of none."""
-        return ()
+    def columns(self) -> int:
+        """Of :mod:`music_assets.tokens.memory` that it is told: all, or 0."""
+        return 0
 
     @abstractmethod
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
@@ -157,8 +157,8 @@ class TokenNetwork(Network[C]):
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are
         those of each piece alone in a row. Without them a row is one piece.
 
-        ``candidates`` int64[B, T, M] are the ids' :func:`music_assets.tokens.repeats.repeat_candidates` of the M
-        ``match_lengths``; without them there are none.
+        ``candidates`` int64[B, T, columns] are what :mod:`music_assets.tokens.memory` says at the ids; without them
+        nothing.
         """
 
     def loss(

@@ -6,7 +6,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from music_assets.models.memory_embedding import MemoryEmbedding
 from music_assets.models.network import NetworkConfig, State, TokenNetwork, run_cells
+from music_assets.tokens.memory import COLUMNS
 
 
 class RNNConfig(NetworkConfig, frozen=True):
@@ -15,6 +17,10 @@ class RNNConfig(NetworkConfig, frozen=True):
     architecture: Literal["lstm", "gru"] = Field(description="Kind of the recurrent cells")
     embedding: int | None = Field(
         default=None, ge=1, description="Size of a token's embedding where it differs from width"
+    )
+    memory: bool = Field(
+        default=False,
+        description="Whether the network is told at each token what followed when the music stood like this before",
     )
     tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")
 
@@ -31,7 +37,7 @@ _CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class RNN(TokenNetwork[RNNConfig]):
-    """Knows nothing of repeats: its state remembers what it can."""
+    """Its state remembers what it can."""
 
     Config = RNNConfig
 
@@ -40,6 +46,7 @@ class RNN(TokenNetwork[RNNConfig]):
         embedding = config.embedding or config.width
         between_layers = config.dropout if config.layers > 1 else 0.0
         self.embedding = nn.Embedding(vocab_size, embedding)
+        self.memory = MemoryEmbedding(embedding) if config.memory else None
         self.cells = _CELLS[config.architecture](
             embedding, config.width, config.layers, batch_first=True, dropout=between_layers
         )
@@ -48,10 +55,18 @@ class RNN(TokenNetwork[RNNConfig]):
         if config.tied:
             self.head.weight = self.embedding.weight
 
+    @property
+    def columns(self) -> int:
+        return COLUMNS if self.memory else 0
+
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
-        x = self.embedding(ids)  # [B, T, E]
+        x = self._embedded(ids, candidates)  # [B, T, E]
         output = run_cells(self.cells, x)[0] if segment_ids is None else self._each_alone(x, segment_ids)  # [B, T, W]
         return self.head(self.dropout(output))  # [B, T, V]
+
+    def _embedded(self, ids: Tensor, candidates: Tensor | None) -> Tensor:
+        x = self.embedding(ids)
+        return x + self.memory(candidates) if candidates is not None and self.memory else x
 
     def _each_alone(self, x: Tensor, segment_ids: Tensor) -> Tensor:
         """The cells' output [B, T, W] where every piece of a row begins with an empty state: each takes a row of its
@@ -79,6 +94,6 @@ class RNN(TokenNetwork[RNNConfig]):
     def decode(self, ids: Tensor, state: State, candidates: Tensor | None = None) -> tuple[Tensor, State]:
         of_lstm = isinstance(self.cells, nn.LSTM)
         memory = state.tensors if of_lstm else state.tensors[0]
-        output, memory = run_cells(self.cells, self.embedding(ids), memory)
+        output, memory = run_cells(self.cells, self._embedded(ids, candidates), memory)
         tensors = memory if of_lstm else (memory,)
         return self.head(self.dropout(output)), State(tensors, state.lengths + ids.shape[1], None)

@@ -11,7 +11,7 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.models.network import IGNORED
 from music_assets.tokens import infill
 from music_assets.tokens.controls import control_class, controls, hide
-from music_assets.tokens.repeats import NO_CANDIDATE, repeat_candidates
+from music_assets.tokens.memory import NO_CANDIDATE, candidates_of
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 
@@ -21,12 +21,12 @@ class NoTrainingData(MusicAssetsError):
 
 
 class Batch(NamedTuple):
-    """Rows to learn from; int64[B, T] each, but ``candidates`` int64[B, T, M] of M match lengths."""
+    """Rows to learn from; int64[B, T] each, but ``candidates`` int64[B, T, columns]."""
 
     ids: NDArray[np.integer]
     targets: NDArray[np.int64]  # the id that follows, or ``IGNORED``
     segment_ids: NDArray[np.int64]  # which of the row's pieces an id is of: 0, 1, 2, ...
-    candidates: NDArray[np.int64]  # what followed the last ids when they stood in the piece before, also before the row
+    candidates: NDArray[np.int64]  # of `tokens.memory`, which also reads what is before the row
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,19 @@ class Batches:
         *,
         batch_size: int,
         length: int,
-        match_lengths: Sequence[int] = (),
+        columns: int = 0,
         genre_temperature: float = 1.0,
         original_share: float = 0.5,
+        beginning_share: float = 0.0,
         genre_dropout: float = 0.0,
         control_share: float = 0.0,
         control_dropout: float = 0.0,
         infill_share: float = 0.0,
+        memory_dropout: float = 0.0,
+        fresh_memory: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """``length`` is the number of tokens in a row, ``match_lengths`` are those of the repeats to tell of; the other
+        """``length`` is the number of tokens in a row, ``columns`` those of memory that the network is told; the other
         fields are those of ``TrainingSettings``.
 
         Raises:
@@ -114,7 +117,10 @@ class Batches:
         self.vocabulary = vocabulary
         self.batch_size = batch_size
         self.length = length
-        self.match_lengths = match_lengths
+        self.columns = columns
+        self.memory_dropout = memory_dropout
+        self.fresh_memory = fresh_memory
+        self.beginning_share = beginning_share
         self.genre_dropout = genre_dropout
         self.control_share = control_share
         self.control_dropout = control_dropout
@@ -138,7 +144,7 @@ class Batches:
         """Rows ``rank``, ``rank + world``, ... of batch ``n``: the part of one of ``world`` processes."""
         count = len(range(rank, self.batch_size, world))
         ids, segment_ids = np.empty((2, count, self.length + 1), dtype=np.int64)
-        candidates = np.full((count, self.length + 1, len(self.match_lengths)), NO_CANDIDATE, dtype=np.int64)
+        candidates = np.full((count, self.length + 1, self.columns), NO_CANDIDATE, dtype=np.int64)
         for index in range(count):
             self._fill(
                 ids[index],
@@ -158,7 +164,7 @@ class Batches:
         candidates: NDArray[np.int64],
         random: np.random.Generator,
     ) -> None:
-        """One row, int64[length + 1], ``candidates`` [length + 1, M]; the additional id is the last target."""
+        """One row, int64[length + 1], ``candidates`` [length + 1, columns]; the additional id is the last target."""
         filled = segment = 0
         while filled < len(ids):
             start = filled
@@ -166,9 +172,9 @@ class Batches:
             part = part[: max(len(ids) - start - len(prompt), 0)]
             filled = min(start + len(prompt) + len(part), len(ids))
             ids[start:filled] = np.concatenate([prompt, part])[: filled - start]
-            if len(part):
-                whole = np.concatenate([before, part])
-                candidates[filled - len(part) : filled] = repeat_candidates(whole, len(before), self.match_lengths)
+            if len(part) and self.columns and random.random() >= self.memory_dropout:
+                known = before[:0] if random.random() < self.fresh_memory else before
+                candidates[filled - len(part) : filled] = candidates_of(np.concatenate([known, part]), len(known))
             segment_ids[start:filled] = segment
             segment += 1
 
@@ -200,7 +206,9 @@ class Batches:
         return hide(whole, self.control_dropout, random)
 
     def _start(self, document: NDArray[np.integer], random: np.random.Generator) -> int:
-        """The bar line before a random place; a place up to a row before the piece gives its beginning."""
+        """The beginning, or the bar line before a random place; one up to a row before the piece gives that too."""
+        if random.random() < self.beginning_share:
+            return 0
         place = random.integers(-self.length, len(document))
         bars = np.flatnonzero(document[: max(place, 0) + 1] == self._bar)
         return int(bars[-1]) if len(bars) else 0

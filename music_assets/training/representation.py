@@ -71,10 +71,13 @@ class _Tokens(Representation):
         return Batches(
             shards,
             vocabulary,
-            match_lengths=network.match_lengths,
+            columns=network.columns,
             control_share=config.control_share,
             control_dropout=config.control_dropout,
             infill_share=config.infill_share,
+            memory_dropout=config.memory_dropout,
+            fresh_memory=config.fresh_memory,
+            beginning_share=config.beginning_share,
             **_common(network, config),
         )
 

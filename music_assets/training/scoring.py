@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from music_assets.models import roll_rnn as pianoroll
 from music_assets.models.network import TokenNetwork
 from music_assets.models.roll_rnn import RollRNN
-from music_assets.tokens.repeats import NO_CANDIDATE, repeat_candidates
+from music_assets.tokens.memory import NO_CANDIDATE, candidates_of
 from music_assets.tokens.rolls import KEYS, planes
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
 from music_assets.training.precision import autocast
@@ -40,7 +40,7 @@ class PieceScore:
 class _Window(NamedTuple):
     document: int
     ids: NDArray[np.int64]  # int64[t], prompt included
-    candidates: NDArray[np.int64]  # int64[t, M], of the ids
+    candidates: NDArray[np.int64]  # int64[t, columns], of the ids
     targets: NDArray[np.int64]  # int64[n], the scored ones: what follows the last n ids
     first: int  # place of targets[0] in the document
 
@@ -76,7 +76,7 @@ def token_nats(
     for batch in _batches(windows, lambda window: len(window.ids), _BATCH_TOKENS):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)
-        candidates = np.full((len(batch), width, len(network.match_lengths)), NO_CANDIDATE)
+        candidates = np.full((len(batch), width, network.columns), NO_CANDIDATE)
         targets = np.full((len(batch), width), vocabulary.pad)
         for row, window in enumerate(batch):  # padding comes last, where a causal network cannot see it
             end = len(window.ids)
@@ -181,8 +181,8 @@ def _windows(
     index: int, document: NDArray[np.integer], prompt: NDArray[np.int64], eos: int, network: TokenNetwork
 ) -> Iterator[_Window]:
     body = np.append(document.astype(np.int64), eos)
-    candidates = repeat_candidates(body, match_lengths=network.match_lengths)
-    nothing = np.full((len(prompt), len(network.match_lengths)), NO_CANDIDATE)
+    candidates = candidates_of(body)[:, : network.columns]
+    nothing = np.full((len(prompt), network.columns), NO_CANDIDATE)
     reach = network.config.context - len(prompt) + 1  # tokens that a window can predict
     scored = 0
     for start in range(0, len(body), network.config.context // 2):

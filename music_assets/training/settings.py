@@ -89,6 +89,18 @@ class TrainingSettings(Settings):
     original_share: float = Field(
         default=0.5, ge=0, le=1, description="Share of pieces drawn in their own key; the rest evenly in the other ones"
     )
+    beginning_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of rows that begin where their piece does, as music from nothing does; the rest anywhere",
+    )
+    memory_dropout: float = Field(
+        default=0.5, ge=0, le=1, description="Share of pieces at which the network is told nothing of what came before"
+    )
+    fresh_memory: float = Field(
+        default=0.0, ge=0, le=1, description="Share of pieces whose memory begins where the row does"
+    )
     transpositions: list[str] | None = Field(
         default=None,
         description="Transpositions to train on, such as [original, up2]; all materialised ones if not given",

@@ -9,7 +9,7 @@ from music_assets.models.decoding import TorchDecoder
 from music_assets.models.gpt_decoder import GPTDecoder
 from music_assets.models.network import CapacityExceeded, TokenNetwork
 from music_assets.models.registry import build, network_config
-from music_assets.tokens.repeats import NO_CANDIDATE
+from music_assets.tokens.memory import LEVELS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training.optimizer import build_optimizers
 from music_assets.training.settings import TrainingSettings
@@ -39,7 +39,7 @@ def decoders(architecture, rows, capacity=CAPACITY, **fields):
 def random_rows(network, rows, length):
     random = np.random.default_rng(1)
     ids = random.integers(0, SIZE, (rows, length))
-    candidates = random.integers(0, SIZE, (rows, length, len(network.match_lengths)))
+    candidates = random.integers(0, SIZE * LEVELS, (rows, length, network.columns))
     candidates[random.random(candidates.shape) < 0.5] = NO_CANDIDATE
     return ids, candidates
 
@@ -51,7 +51,7 @@ def one_by_one(decoder, row, ids, candidates):
     ]
 
 
-@pytest.mark.parametrize("fields", [{}, {"tied": True}, {"match_lengths": []}, {"heads": 1, "layers": 1}])
+@pytest.mark.parametrize("fields", [{}, {"tied": True}, {"memory": False}, {"heads": 1, "layers": 1}])
 def test_logits_are_those_of_the_whole_row(fields):
     for network, decoder in decoders("gpt", 3, **fields):
         ids, candidates = random_rows(network, 3, 40)

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from music_assets.foundation.settings import InvalidSettings
 from music_assets.models.gpt import attend
+from music_assets.models.memory_embedding import ROWS
 from music_assets.models.network import IGNORED, CapacityExceeded, TokenNetwork
 from music_assets.models.registry import ARCHITECTURES, build, network_config, read_config
-from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE
+from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES, fields
 
@@ -98,11 +99,12 @@ def test_a_recurrent_state_has_no_limit(architecture):
     assert state.fits(10**9)
 
 
-def test_a_gpt_makes_use_of_repeats_also_when_it_decodes_in_pieces():
-    network = small("gpt")
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
+def test_a_network_makes_use_of_memory_also_when_it_decodes_in_pieces(architecture):
+    network = small(architecture, memory=True)
     ids, candidates = (
         torch.randint(1, VOCABULARY_SIZE, (2, 24)),
-        torch.randint(1, VOCABULARY_SIZE, (2, 24, len(MATCH_LENGTHS))),
+        torch.randint(1, VOCABULARY_SIZE * LEVELS, (2, 24, COLUMNS)),
     )
     candidates[:, ::3, 1] = NO_CANDIDATE
     expected = network(ids, candidates=candidates)
@@ -119,7 +121,7 @@ def test_a_gpt_makes_use_of_repeats_also_when_it_decodes_in_pieces():
 def test_no_candidate_is_the_same_as_none_given(architecture):
     network = small(architecture)
     ids = torch.randint(VOCABULARY_SIZE, (2, 10))
-    nothing = torch.full((2, 10, len(MATCH_LENGTHS)), NO_CANDIDATE)
+    nothing = torch.full((2, 10, COLUMNS), NO_CANDIDATE)
     torch.testing.assert_close(network(ids, candidates=nothing), network(ids))
 
 
@@ -206,9 +208,9 @@ def test_an_untrained_gpt_is_undecided():
 @pytest.mark.parametrize(
     ("architecture", "preset", "low", "high"),
     [
-        ("gpt", "tiny", 2e6, 4e6),
-        ("gpt", "small", 11e6, 13e6),
-        ("gpt", "base", 38e6, 42e6),
+        ("gpt", "tiny", 5e6, 7e6),
+        ("gpt", "small", 15e6, 17e6),
+        ("gpt", "base", 43e6, 47e6),
         ("lstm", "tiny", 2e6, 4e6),
         ("gru", "tiny", 1.5e6, 4e6),
         ("lstm", "small", 10e6, 25e6),
@@ -231,10 +233,8 @@ def test_presets_have_the_size_they_promise(architecture, preset, low, high):
         (("gpt", "tiny", {"layer": 3}), "layer"),
         (("gpt", "tiny", {"width": 100, "heads": 3}), "choose a multiple of 6"),
         (("gpt", "tiny", {"embedding": 64}), "embedding cannot be 64: extra inputs"),
-        (("gpt", "tiny", {"match_lengths": [4, 12]}), "not rising powers of two"),
-        (("gpt", "tiny", {"match_lengths": [8, 4]}), "not rising powers of two"),
         (("gru", "tiny", {"heads": 2}), "heads cannot be 2"),
-        (("lstm", "tiny", {"match_lengths": []}), "match_lengths"),
+        (("lstm", "tiny", {"prompt_everywhere": True}), "prompt_everywhere"),
         (("lstm", "tiny", {"tied": True, "embedding": 64}), "tied weights need"),
         (("pianoroll", "tiny", {"heads": 2}), "heads"),
     ],
@@ -253,15 +253,16 @@ def test_every_preset_is_read_back_as_it_was_written(architecture):
         assert again.architecture == architecture
 
 
-def test_a_configuration_says_what_a_network_is_told_of_repeats():
-    assert json.loads(network_config("gpt").model_dump_json())["match_lengths"] == list(MATCH_LENGTHS)
-    assert small("gpt").match_lengths == MATCH_LENGTHS
-    assert small("lstm").match_lengths == ()
-    deaf = small("gpt", match_lengths=[])
-    assert deaf.match_lengths == ()
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
+def test_a_configuration_says_whether_a_network_is_told_of_memory(architecture):
+    assert "memory" in json.loads(network_config(architecture).model_dump_json())
+    told = small(architecture, memory=True)
+    assert told.columns == COLUMNS
+    deaf = small(architecture, memory=False)
+    assert deaf.columns == 0
     ids, candidates = torch.randint(1, VOCABULARY_SIZE, (2, 24)), torch.empty(2, 24, 0, dtype=torch.long)
     assert torch.equal(deaf(ids, candidates=candidates), deaf(ids))
-    assert deaf.parameter_count == small("gpt").parameter_count - len(MATCH_LENGTHS) * VOCABULARY_SIZE * 32
+    assert deaf.parameter_count == told.parameter_count - ROWS * told.embedding.embedding_dim
 
 
 def test_the_registry_is_read_without_torch():

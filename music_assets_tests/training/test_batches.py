@@ -6,8 +6,8 @@ import pytest
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.controls import control_class, controls
 from music_assets.tokens.infill import join
+from music_assets.tokens.memory import COLUMNS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.remi import encode
-from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
 from music_assets.training.batches import IGNORED, Batches, NoTrainingData
@@ -24,7 +24,7 @@ GENRES, CONTROL, PROGRAM = (VOCABULARY.ranges[name] for name in ("Genre", "Contr
 
 def batches(made=None, **other):
     return Batches(
-        made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "match_lengths": MATCH_LENGTHS} | other)
+        made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "columns": COLUMNS} | other)
     )
 
 
@@ -258,7 +258,7 @@ def test_no_training_piece_is_an_error():
         Batches([], VOCABULARY, batch_size=1, length=8)
 
 
-def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
+def test_memory_is_that_of_the_piece_from_its_beginning_on(drawn):
     known = [shard.document(row).tolist() for shard in shards() for row in shard.where("train")]
     earlier = 0
     for batch in drawn:
@@ -270,7 +270,7 @@ def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
                 assert (candidates[own][:prompt] == NO_CANDIDATE).all()
                 body = tokens[prompt:]
                 expected = {
-                    repeat_candidates(np.array([*piece, VOCABULARY.eos])[: start + len(body)], start).tobytes(): start
+                    candidates_of(np.array([*piece, VOCABULARY.eos])[: start + len(body)], start).tobytes(): start
                     for piece in known
                     for start in ([i for i, token in enumerate(piece) if token == BAR] if number == 0 else [0])
                     if [*piece, VOCABULARY.eos][start : start + len(body)] == body
@@ -280,12 +280,37 @@ def test_repeats_are_those_of_the_piece_from_its_beginning_on(drawn):
     assert earlier
 
 
+def test_memory_may_begin_with_the_row_and_may_be_hidden():
+    def known(**shares: float) -> int:
+        made = batches(**shares)
+        return sum(int((made(number).candidates != NO_CANDIDATE).sum()) for number in range(4))
+
+    whole = known()
+    assert known(memory_dropout=1.0) == 0
+    assert 0.3 * whole < known(memory_dropout=0.5) < 0.7 * whole
+    assert 0 < known(fresh_memory=1.0) < whole
+
+
+def test_rows_may_begin_where_their_pieces_do():
+    known = [shard.document(row) for shard in shards() for row in shard.where("train")]
+
+    def begun(share: float) -> float:
+        made, found = batches(beginning_share=share, genre_dropout=1.0), []
+        for number in range(8):
+            for ids in made(number).ids:
+                found.append(any(np.array_equal(ids[1:17], document[:16]) for document in known))
+        return float(np.mean(found))
+
+    assert begun(1.0) == 1
+    assert begun(0.0) < begun(0.5) < 1
+
+
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
-def test_only_a_gpt_is_told_of_repeats(architecture):
+def test_only_a_gpt_is_told_of_memory(architecture):
     made = representation(architecture).batches(
         build(network_config(architecture), VOCABULARY.size), TrainingSettings(), shards(), VOCABULARY
     )
     assert isinstance(made, Batches)
     told = made(0).candidates
-    assert told.shape == (*made(0).ids.shape, 4 if architecture == "gpt" else 0)
+    assert told.shape == (*made(0).ids.shape, COLUMNS if architecture == "gpt" else 0)
     assert (told != NO_CANDIDATE).any() == (architecture == "gpt")

@@ -176,11 +176,11 @@ def test_minutes_are_a_budget_too(tmp_path):
     assert reports[-1].fraction >= 1
 
 
-def test_a_network_may_be_told_nothing_of_repeats(tmp_path):
-    result = train("gpt", small_config(network={"match_lengths": []}), shards(), tmp_path / "run")
+def test_a_network_may_be_told_nothing_of_what_came_before(tmp_path):
+    result = train("gpt", small_config(network={"memory": False}), shards(), tmp_path / "run")
     network = load_checkpoint(result.best).token_network
-    assert network.match_lengths == ()
-    assert json.loads((result.best / "config.json").read_text())["match_lengths"] == []
+    assert network.columns == 0
+    assert json.loads((result.best / "config.json").read_text())["memory"] is False
 
 
 def test_transpositions_can_be_chosen(tmp_path):

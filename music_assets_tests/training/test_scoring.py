@@ -6,7 +6,7 @@ import torch
 
 from music_assets.models.network import TokenNetwork
 from music_assets.models.registry import build, network_config
-from music_assets.tokens.repeats import MATCH_LENGTHS, NO_CANDIDATE, repeat_candidates
+from music_assets.tokens.memory import COLUMNS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.vocabulary import Vocabulary
 from music_assets.training import scoring
 from music_assets.training.scoring import bits_per_note, token_nats
@@ -47,8 +47,8 @@ def one_window_a_token(model, document, genre):
     for place, token in enumerate(body):
         start = 0 if place < reach else stride * math.ceil((place - reach + 1) / stride)
         with torch.no_grad():
-            found = repeat_candidates(np.array(body[:place], dtype=np.uint16), start)
-            candidates = np.concatenate([np.full((len(prompt), len(MATCH_LENGTHS)), NO_CANDIDATE), found])[None]
+            found = candidates_of(np.array(body[:place], dtype=np.uint16), start)
+            candidates = np.concatenate([np.full((len(prompt), COLUMNS), NO_CANDIDATE), found])[None]
             logits = model(torch.tensor([prompt + body[start:place]]), candidates=torch.from_numpy(candidates))[0, -1]
         nats.append(-logits.log_softmax(-1)[token].item())
     return np.array(nats)

@@ -1,0 +1,324 @@
+# numba has no types
+# pyright: standard
+"""What followed the last time that the music stood as it does now, and how sure that is.
+
+A network of this size cannot look back far, and music repeats itself: over a bar, a phrase, a voice, a beat. So it is
+told, at each token, the token that came next when the same *context* was there last. A context is a part of what is
+known: the last 4, 8, 16 and 32 tokens, and 8 in music's own terms, such as an instrument's last two notes and its place
+in the bar. Compressors call these context models.
+
+The contexts of a token are of its kind, for what comes next differs: after a program a pitch, after a pitch a velocity.
+Memory reads a document token by token and looks at nothing that comes later. Prompts are not read; the marks of an
+infill are, so that its bars are counted as the document's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit, types
+from numba.np.numpy_support import from_dtype
+from numpy.typing import NDArray
+
+from music_assets.tokens.vocabulary import PROGRAMS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES, Vocabulary
+
+COLUMNS = 12
+"""Contexts at a token."""
+NO_CANDIDATE = Vocabulary().pad
+"""Stands for no id: it is in no document."""
+LEVELS = 7
+"""How sure: the context was followed by the candidate 0, 1, 2 to 3, 4 to 7, ... times in a row before."""
+RUNS = (4, 8, 16, 32)
+"""How many last tokens the first contexts are."""
+
+_LONGEST = RUNS[-1]
+_MOST = 1 << (LEVELS - 2)
+_NOTES = 8  # of each program that are remembered
+
+_KIND = TOKEN_TYPE.astype(np.int64)
+_BAR, _PITCH, _VELOCITY, _DURATION, _POSITION, _DRUM, _TEMPO, _PROGRAM, _SIGNATURE = (
+    TOKEN_TYPES.index(name)
+    for name in ("Bar", "Pitch", "Velocity", "Duration", "Position", "PitchDrum", "Tempo", "Program", "TimeSig")
+)
+_FIRST_PROGRAM = RANGES["Program"].start
+_MASK, _FILL = Vocabulary().mask, Vocabulary().fill
+
+_STATE = np.dtype(
+    [
+        ("read", np.int64),  # tokens
+        ("recent", np.int64, (_LONGEST,)),  # the last tokens, each at its number modulo so many
+        ("bar", np.int64),  # number
+        ("gap", np.int64),  # number of the first bar that is missing
+        ("position", np.int64),
+        ("position_before", np.int64),
+        ("program", np.int64),
+        ("pitch", np.int64),
+        ("velocity", np.int64),
+        # Hashes of what has come so far, in its order:
+        ("onsets", np.int64),  # positions of the bar
+        ("onsets_before", np.int64),  # of the bar before
+        ("notes", np.int64),  # positions, programs and pitches of the bar
+        ("programs_here", np.int64),  # at the position
+        ("notes_here", np.int64),
+        ("note_here", np.int64),  # the last one
+        # Of each program:
+        ("notes_of", np.int64, (PROGRAMS, _NOTES)),  # pitch and position of its last ones, the latest first
+        ("velocity_of", np.int64, (PROGRAMS,)),
+        ("duration_of", np.int64, (PROGRAMS,)),
+        ("entries", np.int64, (COLUMNS,)),  # where the contexts of the last token are in the table, or -1
+    ]
+)
+
+
+class Memory:
+    """What is known of rows that grow token by token, each on its own.
+
+    Of a row of n tokens ``candidates`` are int64[n, COLUMNS]: ids that followed each token's contexts last, plus
+    ``SIZE`` times their level; ``NO_CANDIDATE`` where a context is new.
+    """
+
+    def __init__(self, rows: Sequence[NDArray[np.integer]]) -> None:
+        """Rows with the ids that they begin with."""
+        self.lengths = np.zeros(len(rows), np.int64)
+        """Ids of each row so far."""
+        self._ids = np.zeros((len(rows), 0), np.int64)
+        self._make_room(max((len(ids) for ids in rows), default=0) + _SMALLEST_ROOM, rows)
+
+    def ids(self, row: int) -> NDArray[np.int64]:
+        """All ids of a row so far."""
+        return self._ids[row, : self.lengths[row]]
+
+    def candidates(self, row: int) -> NDArray[np.int64]:
+        """What the network is told at each of them."""
+        return self._candidates[row, : self.lengths[row]]
+
+    def append(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
+        """One token more of each of some rows."""
+        if (self.lengths[rows] == self._ids.shape[1]).any():
+            self._make_room(2 * self._ids.shape[1], [self.ids(row) for row in range(len(self.lengths))])
+        _append(rows, tokens, self.lengths, self._ids, self._states, self._tables, self._candidates)
+
+    def latest(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The last token of each of some rows, int64[n], and its candidates, int64[n, COLUMNS]."""
+        last = self.lengths[rows] - 1
+        return self._ids[rows, last], self._candidates[rows, last]
+
+    def _make_room(self, room: int, rows: Sequence[NDArray[np.integer]]) -> None:
+        """Room for so many tokens a row; all are read anew."""
+        self._ids = np.zeros((len(rows), room), np.int64)
+        self._candidates = np.full((len(rows), room, COLUMNS), NO_CANDIDATE, np.int64)
+        self._states = _begin(len(rows))
+        self._tables = np.zeros((len(rows), _slots(room), 2), np.int64)
+        for row, ids in enumerate(rows):
+            self._ids[row, : len(ids)] = ids
+            self.lengths[row] = len(ids)
+            _remember(
+                self._ids[row], 0, len(ids), self._states[row : row + 1], self._tables[row], self._candidates[row]
+            )
+
+
+def candidates_of(ids: NDArray[np.integer], first: int = 0) -> NDArray[np.int64]:
+    """The candidates of a document's tokens from place ``first`` on, int64[n - first, COLUMNS]; see :class:`Memory`."""
+    ids = np.ascontiguousarray(ids, dtype=np.int64)
+    found = np.full((len(ids), COLUMNS), NO_CANDIDATE, np.int64)
+    _remember(ids, 0, len(ids), _begin(1), np.zeros((_slots(len(ids)), 2), np.int64), found)
+    return found[first:]
+
+
+_SMALLEST_ROOM = 512
+
+
+def _begin(rows: int) -> NDArray[np.void]:
+    states = np.zeros(rows, _STATE)
+    states["entries"] = -1
+    states["program"] = _FIRST_PROGRAM
+    return states
+
+
+def _slots(tokens: int) -> int:
+    """Of a table that stays half empty."""
+    return 1 << (2 * COLUMNS * max(tokens, 1) - 1).bit_length()
+
+
+_INTS, _TABLE, _TABLES, _CUBES = (types.Array(types.int64, dimensions, "C") for dimensions in (1, 2, 3, 4))
+_STATES = types.Array(from_dtype(_STATE), 1, "C")
+
+
+@njit(types.int64(types.int64, types.int64), cache=True, nogil=True, inline="always")
+def _mixed(key, value):
+    """A hash of a hash and one value more; never 0."""
+    key = (key * 6364136223846793005 + value) * 1442695040888963407 + 1
+    return (key ^ (key >> 29)) | 1
+
+
+@njit(types.void(_STATES, types.int64), cache=True, nogil=True)
+def _hear(states, token):
+    """Let the state be that after a token."""
+    s = states[0]
+    kind = _KIND[token]
+    before = s.recent[(s.read - 1) % _LONGEST] if s.read else 0
+    s.recent[s.read % _LONGEST] = token
+    s.read += 1
+    if kind == _BAR:
+        s.bar += 1
+        s.onsets_before, s.onsets = s.onsets, 0
+        s.notes = s.notes_here = s.programs_here = s.note_here = 0
+        s.position = s.position_before = 0
+    elif kind == _POSITION:
+        s.position_before, s.position = s.position, token
+        s.onsets = _mixed(s.onsets, token)
+        s.notes = _mixed(s.notes, token)
+        s.notes_here = s.programs_here = s.note_here = 0
+    elif kind == _PROGRAM:
+        if before == _MASK:  # not a note's: it says whose notes are missing in the bar that follows
+            s.bar -= 1
+        elif token != s.program or s.programs_here == 0:
+            s.programs_here = _mixed(s.programs_here, token)
+        s.program = token
+    elif kind in (_PITCH, _DRUM):
+        s.pitch = token
+        s.note_here = _mixed(s.program, token)
+        s.notes_here = _mixed(s.notes_here, s.note_here)
+        s.notes = _mixed(s.notes, s.note_here)
+    elif kind == _VELOCITY:
+        s.velocity = token
+    elif kind == _DURATION:
+        voice = s.program - _FIRST_PROGRAM
+        last = s.notes_of[voice]
+        for place in range(_NOTES - 1, 0, -1):
+            last[place] = last[place - 1]
+        last[0] = s.pitch * SIZE + s.position
+        s.velocity_of[voice], s.duration_of[voice] = s.velocity, token
+    elif token == _MASK:  # a bar that is missing
+        s.bar += 1
+        if before != _MASK and s.gap == 0:
+            s.gap = s.bar
+    elif token == _FILL:
+        s.bar = s.gap - 1
+        s.onsets = 0
+
+
+@njit(types.void(_STATES, types.int64, _INTS), cache=True, nogil=True)
+def _contexts(states, token, keys):
+    """The hashes of a token's contexts, 0 where there is none."""
+    s = states[0]
+    key, length = 0, 0
+    for column in range(len(RUNS)):
+        while length < RUNS[column]:
+            length += 1
+            key = _mixed(key, s.recent[(s.read - length) % _LONGEST])
+        keys[column] = _mixed(key, column) if s.read >= length else 0
+    keys[len(RUNS) :] = 0
+    own = keys[len(RUNS) :]
+    kind = _KIND[token]
+    if kind == _PROGRAM:
+        last = s.notes_of[token - _FIRST_PROGRAM]
+        here = _mixed(token, s.position)
+        own[0] = here
+        own[1] = key1 = _mixed(here, last[0])
+        own[2] = key2 = _mixed(key1, last[1])
+        own[3] = key4 = _mixed(_mixed(key2, last[2]), last[3])
+        own[4] = _mixed(_mixed(_mixed(_mixed(key4, last[4]), last[5]), last[6]), last[7])
+        own[5] = _mixed(token, s.note_here)
+        own[6] = _mixed(here, s.notes_here)
+        own[7] = _mixed(_mixed(token, last[0] // SIZE), last[1] // SIZE)
+    elif kind in (_PITCH, _DRUM):
+        voice = s.program - _FIRST_PROGRAM
+        last = s.notes_of[voice]
+        own[0] = note = _mixed(s.program, token)
+        own[1] = _mixed(s.program, s.position)
+        own[2] = here = _mixed(note, s.position)
+        own[3] = key2 = _mixed(_mixed(here, last[0]), last[1])
+        own[4] = _mixed(_mixed(key2, last[2]), last[3])
+        own[5] = _mixed(s.program, s.velocity_of[voice])
+        own[6] = _mixed(own[1], s.velocity_of[voice])
+        own[7] = _mixed(note, last[0])
+    elif kind == _VELOCITY:
+        voice = s.program - _FIRST_PROGRAM
+        last = s.notes_of[voice]
+        own[0] = note = _mixed(s.program, s.pitch)
+        own[1] = at = _mixed(s.program, s.position)
+        own[2] = here = _mixed(note, s.position)
+        own[3] = key2 = _mixed(_mixed(here, last[0]), last[1])
+        own[4] = _mixed(_mixed(key2, last[2]), last[3])
+        own[5] = _mixed(at, token)
+        own[6] = _mixed(_mixed(at, last[0]), s.duration_of[voice])
+        own[7] = _mixed(note, s.duration_of[voice])
+    elif kind == _DURATION:
+        last = s.notes_of[s.program - _FIRST_PROGRAM]
+        own[0] = _mixed(s.position, s.program)
+        own[1] = note = _mixed(own[0], s.pitch)
+        own[2] = key1 = _mixed(note, last[1])
+        own[3] = _mixed(_mixed(_mixed(key1, last[2]), last[3]), last[4])
+        own[4] = _mixed(s.position, s.programs_here)
+        own[5] = _mixed(s.onsets, s.programs_here)
+        own[6] = _mixed(s.position, s.notes_here)
+        own[7] = s.notes
+    elif kind in (_POSITION, _TEMPO):
+        own[0] = _mixed(s.position, 0)
+        own[1] = _mixed(s.position, s.position_before)
+        own[2] = _mixed(s.position, s.bar & 1)
+        own[3] = _mixed(s.position, s.bar & 3)
+        own[4] = s.onsets
+        own[5] = _mixed(s.onsets, s.onsets_before)
+        own[6] = _mixed(s.onsets, s.bar & 3)
+        own[7] = s.notes
+    elif kind in (_BAR, _SIGNATURE):
+        own[0] = _mixed(0, token)
+        own[1] = _mixed(token, s.bar & 1)
+        own[2] = _mixed(token, s.bar & 3)
+        own[3] = _mixed(token, s.bar & 7)
+        own[4] = _mixed(token, s.onsets_before)
+    for column in range(len(own)):
+        if own[column]:
+            own[column] = _mixed(_mixed(own[column], kind), len(RUNS) + column)
+
+
+@njit(types.void(_INTS, types.int64, types.int64, _STATES, _TABLE, _TABLE), cache=True, nogil=True)
+def _remember(ids, start, stop, states, table, candidates):
+    """Read the ids from ``start`` to ``stop`` and write their candidates.
+
+    ``table`` int64[slots, 2] has the hash of each context so far, 0 where a slot is free, and what followed it last,
+    plus SIZE times how often in a row it had been right; contexts are the same if their hashes are.
+    """
+    mask = len(table) - 1
+    s = states[0]
+    keys = np.empty(COLUMNS, np.int64)
+    for place in range(start, stop):
+        token = ids[place]
+        for column in range(COLUMNS):
+            entry = s.entries[column]
+            if entry >= 0:
+                known = table[entry, 1]
+                times = known // SIZE
+                if known - times * SIZE != token:
+                    table[entry, 1] = token
+                elif times < _MOST:
+                    table[entry, 1] = known + SIZE
+        _hear(states, token)
+        _contexts(states, token, keys)
+        for column in range(COLUMNS):
+            key = keys[column]
+            if key == 0:
+                s.entries[column] = -1
+                continue
+            slot = (key ^ (key >> 32)) & mask
+            while table[slot, 0] != 0 and table[slot, 0] != key:
+                slot = (slot + 1) & mask
+            table[slot, 0] = key
+            s.entries[column] = slot
+            known = table[slot, 1]
+            if known:
+                times, level = known // SIZE, 0
+                while times >> level:
+                    level += 1
+                candidates[place, column] = known % SIZE + SIZE * level
+
+
+@njit(types.void(_INTS, _INTS, _INTS, _TABLE, _STATES, _TABLES, _TABLES), cache=True, nogil=True)
+def _append(rows, tokens, lengths, ids, states, tables, candidates):
+    for index in range(len(rows)):
+        row = rows[index]
+        place = lengths[row]
+        ids[row, place] = tokens[index]
+        lengths[row] = place + 1
+        _remember(ids[row], place, place + 1, states[row : row + 1], tables[row], candidates[row])

@@ -1,0 +1,158 @@
+"""Musical memory in plain Python, with dictionaries: slow, and what the compiled one has to agree with."""
+
+from collections import defaultdict
+
+from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, RUNS
+from music_assets.tokens.vocabulary import MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
+
+NO_NOTE = (0, 0)  # pitch and position
+
+
+def plain_candidates(ids: list[int]) -> list[list[int]]:
+    """The candidates of every token, by the definition."""
+    music, known, times, found = Music(), {}, {}, []
+    before: list[tuple] = []
+    for token in ids:
+        for context in before:
+            right = known.get(context) == token
+            times[context] = times[context] + 1 if right else 0
+            known[context] = token
+        music.hear(token)
+        contexts = music.contexts()
+        row = [NO_CANDIDATE] * COLUMNS
+        for context in contexts:
+            if context in known:
+                level = min(times[context].bit_length(), LEVELS - 1)
+                row[context[0]] = known[context] + SIZE * level
+        found.append(row)
+        before = contexts
+    return found
+
+
+class Music:
+    """What has been heard so far; things that have an order are tuples."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.bar = self.gap = 0
+        self.position = self.position_before = self.pitch = self.velocity = 0
+        self.program = RANGES["Program"].start
+        self.onsets = self.onsets_before = self.notes = self.notes_here = self.programs_here = ()
+        self.voices = defaultdict(lambda: [NO_NOTE] * 8)
+        self.velocities, self.durations = defaultdict(int), defaultdict(int)
+
+    def hear(self, token: int) -> None:
+        before = self.ids[-1] if self.ids else 0
+        self.ids.append(token)
+        match name(token):
+            case "Bar":
+                self.bar += 1
+                self.onsets_before, self.onsets = self.onsets, ()
+                self.notes = self.notes_here = self.programs_here = ()
+                self.position = self.position_before = 0
+            case "Position":
+                self.position_before, self.position = self.position, token
+                self.onsets += (token,)
+                self.notes += (token,)
+                self.notes_here = self.programs_here = ()
+            case "Program":
+                if name(before) == "MASK":
+                    self.bar -= 1
+                elif token != self.program or not self.programs_here:
+                    self.programs_here += (token,)
+                self.program = token
+            case "Pitch" | "PitchDrum":
+                self.pitch = token
+                self.notes_here += ((self.program, token),)
+                self.notes += ((self.program, token),)
+            case "Velocity":
+                self.velocity = token
+            case "Duration":
+                self.voices[self.program] = [(self.pitch, self.position), *self.voices[self.program][:-1]]
+                self.velocities[self.program], self.durations[self.program] = self.velocity, token
+            case "MASK":
+                self.bar += 1
+                if name(before) != "MASK" and self.gap == 0:
+                    self.gap = self.bar
+            case "FILL":
+                self.bar, self.onsets = self.gap - 1, ()
+
+    def contexts(self) -> list[tuple]:
+        """Each with its column first."""
+        last_ids = [(column, *self.ids[-run:]) for column, run in enumerate(RUNS) if len(self.ids) >= run]
+        token = self.ids[-1]
+        kind = name(token)
+        own = [
+            (len(RUNS) + column, "drum" if kind == "PitchDrum" else kind, *context)
+            for column, context in enumerate(self.of_music(token, kind))
+        ]
+        return last_ids + [context for context in own if context[-1] != ()]
+
+    def of_music(self, token: int, kind: str) -> list[tuple]:
+        position, program, pitch = self.position, self.program, self.pitch
+        last = self.voices[program]
+        match kind:
+            case "Program":
+                return [
+                    (token, position),
+                    *((token, position, *last[:many]) for many in (1, 2, 4, 8)),
+                    (token, self.notes_here[-1:], "last"),
+                    (token, position, self.notes_here, "here"),
+                    (token, last[0][0], last[1][0]),
+                ]
+            case "Pitch" | "PitchDrum":
+                velocity = self.velocities[program]
+                return [
+                    (program, token),
+                    (program, position),
+                    (program, token, position),
+                    *((program, token, position, *last[:many]) for many in (2, 4)),
+                    (program, velocity),
+                    (program, position, velocity),
+                    (program, token, last[0]),
+                ]
+            case "Velocity":
+                duration = self.durations[program]
+                return [
+                    (program, pitch),
+                    (program, position),
+                    (program, pitch, position),
+                    *((program, pitch, position, *last[:many]) for many in (2, 4)),
+                    (program, position, token),
+                    (program, position, last[0], duration),
+                    (program, pitch, duration),
+                ]
+            case "Duration":
+                return [
+                    (position, program),
+                    (position, program, pitch),
+                    *((position, program, pitch, *last[1 : 1 + many]) for many in (1, 4)),
+                    (position, self.programs_here, "programs"),
+                    (self.onsets, self.programs_here, "onsets"),
+                    (position, self.notes_here, "notes"),
+                    (self.notes,),
+                ]
+            case "Position" | "Tempo":
+                return [
+                    (position, 0),
+                    (position, self.position_before),
+                    (position, self.bar % 2),
+                    (position, self.bar % 4),
+                    (self.onsets,),
+                    (self.onsets, self.onsets_before, "before"),
+                    (self.onsets, self.bar % 4),
+                    (self.notes,),
+                ]
+            case "Bar" | "TimeSig":
+                return [
+                    (token,),
+                    *((token, self.bar % many) for many in (2, 4, 8)),
+                    (token, self.onsets_before, "before"),
+                ]
+        return []
+
+
+def name(token: int) -> str:
+    """The type of a token, or which mark it is."""
+    kind = TOKEN_TYPES[TOKEN_TYPE[token]]
+    return MARKS[token - RANGES["Special"].start] if kind == "Special" else kind

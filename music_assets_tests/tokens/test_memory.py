@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from music_assets.tokens.infill import draw
+from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
+from music_assets.tokens.transposition import TRANSPOSITIONS, shift
+from music_assets.tokens.vocabulary import RANGES, SIZE, Vocabulary
+from music_assets_tests.tokens.plain_memory import plain_candidates
+from music_assets_tests.training.corpus import shards
+
+LEVEL = SIZE
+BAR, SIGNATURE, POSITION, PROGRAM, PITCH, DRUM, VELOCITY, DURATION = (
+    RANGES[name].start
+    for name in ("Bar", "TimeSig", "Position", "Program", "Pitch", "PitchDrum", "Velocity", "Duration")
+)
+# A few of every kind, so that contexts come again; in any order, as no document is, but a network may draw.
+FEW = st.sampled_from(
+    [BAR, SIGNATURE, Vocabulary().mask, Vocabulary().fill, RANGES["Tempo"].start]
+    + [first + number for first in (POSITION, PROGRAM, PITCH, DRUM, VELOCITY, DURATION) for number in (0, 3)]
+)
+
+
+@given(st.lists(FEW, max_size=150))
+def test_it_is_the_plain_memory_of_any_tokens(ids):
+    assert candidates_of(np.array(ids, np.int64)).tolist() == plain_candidates(ids)
+
+
+def documents():
+    return [
+        shard.document(row) for shard in shards(pieces=3, bars=12, transpositions=("original",)) for row in range(2)
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_it_is_the_plain_memory_of_documents(number):
+    document = documents()[number]
+    found = candidates_of(document)
+    assert found.tolist() == plain_candidates(document.tolist())
+    assert (found != NO_CANDIDATE).any(0).all()  # every context comes again somewhere
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3), st.integers(0, 1000))
+def test_it_is_the_plain_memory_of_infills(number, seed):
+    infill = draw(documents()[number], 400, np.random.default_rng(seed))
+    assert infill is not None
+    assert candidates_of(infill).tolist() == plain_candidates(infill.tolist())
+
+
+@given(st.integers(0, 3), st.data())
+def test_nothing_is_known_of_what_follows(number, data):
+    document = documents()[number]
+    cut = data.draw(st.integers(0, len(document)))
+    other = data.draw(st.lists(FEW, max_size=40))
+    changed = np.concatenate([document[:cut], np.array(other, np.uint16)])
+    assert_array_equal(candidates_of(changed)[:cut], candidates_of(document)[:cut])
+
+
+@given(st.lists(st.lists(FEW, max_size=30), min_size=1, max_size=4), st.data())
+def test_rows_grow_on_their_own(begun, data):
+    memory = Memory([np.array(ids, np.int64) for ids in begun])
+    rows = [list(ids) for ids in begun]
+    for _ in range(data.draw(st.integers(0, 20))):
+        chosen = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1), min_size=1)))
+        tokens = [data.draw(FEW) for _ in chosen]
+        memory.append(np.array(chosen), np.array(tokens))
+        for row, token in zip(chosen, tokens, strict=True):
+            rows[row].append(token)
+        last, candidates = memory.latest(np.array(chosen))
+        assert last.tolist() == tokens
+        assert candidates.tolist() == [plain_candidates(rows[row])[-1] for row in chosen]
+    for row, ids in enumerate(rows):
+        assert memory.ids(row).tolist() == ids
+        assert memory.candidates(row).tolist() == plain_candidates(ids)
+    assert memory.lengths.tolist() == [len(ids) for ids in rows]
+
+
+def test_a_row_outgrows_its_room():
+    document = np.tile(documents()[0], 6).astype(np.int64)
+    memory = Memory([document[:10], document[:0]])
+    for place in range(10, len(document)):
+        memory.append(np.array([0, 1]), document[[place, place]])
+    assert len(document) > 2000
+    assert_array_equal(memory.candidates(0), candidates_of(document))
+    assert_array_equal(memory.candidates(1), candidates_of(document[10:]))
+
+
+def test_a_repeated_tune_is_foretold_and_ever_more_surely():
+    bar = [
+        BAR,
+        SIGNATURE,
+        POSITION,
+        PROGRAM,
+        PITCH + 60,
+        VELOCITY,
+        DURATION,
+        POSITION + 6,
+        PROGRAM,
+        PITCH + 64,
+        VELOCITY,
+        DURATION,
+    ]
+    found = candidates_of(np.array(9 * bar))
+    shortest = found[:, 0].reshape(9, len(bar))
+    assert (shortest[0] == NO_CANDIDATE).all()
+    for times, row in enumerate(shortest[1:-1]):
+        inside = row[RUNS[0] : -1]
+        assert_array_equal(inside % LEVEL, bar[RUNS[0] + 1 :])
+        assert (inside // LEVEL == min(times.bit_length(), LEVELS - 1)).all()
+
+
+def test_an_instrument_is_remembered_through_what_others_play():
+    """Its notes come again while another one never plays the same twice: runs of tokens break, its voice does not."""
+    ids = []
+    for number in range(6):
+        ids += [BAR, SIGNATURE]
+        for beat in range(4):
+            ids += [POSITION + 12 * beat, PROGRAM, PITCH + 60 + beat, VELOCITY + 9, DURATION + 3]
+            ids += [PROGRAM + 40, PITCH + 20 + 4 * number + beat, VELOCITY + number, DURATION + number]
+    found = candidates_of(np.array(ids))
+    places = np.flatnonzero(np.array(ids) == PROGRAM)[-4:]
+    assert (found[places, 1] == NO_CANDIDATE).all()  # no run of 8 tokens
+    assert_array_equal(found[places, len(RUNS) + 2] % SIZE, PITCH + 60 + np.arange(4))  # place, and its last two notes
+
+
+@pytest.mark.parametrize("name", TRANSPOSITIONS)
+def test_a_transposed_piece_is_foretold_at_the_same_places(name):
+    document = documents()[0]
+    found = candidates_of(document)
+    moved = candidates_of(shift(document, TRANSPOSITIONS[name]))
+    assert_array_equal(moved // SIZE, found // SIZE)
+    assert_array_equal(
+        moved % SIZE, shift((found % SIZE).ravel().astype(np.uint16), TRANSPOSITIONS[name]).reshape(found.shape)
+    )
+
+
+def test_of_nothing_nothing_is_known():
+    assert candidates_of(np.array([], np.uint16)).shape == (0, COLUMNS)
+    memory = Memory([np.array([], np.int64)])
+    assert memory.candidates(0).shape == (0, COLUMNS)
