@@ -47,7 +47,7 @@ class ReportConfig(AssetConfig, ReportSettings):
 @user_errors_as_failures
 def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """What the champion pays for the test pieces, in bits per note: by genre, by what the bits are spent on, and
-    beside an n-gram that was trained on the same pieces (on a random part of them, where they are very many).
+    beside an n-gram with memory of the same pieces (of a random part of them, where they are very many).
 
     Whole pieces, every token but the prompt, so that the number compares across models and tokenisers; the intervals
     resample songs.
@@ -66,13 +66,13 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data
         return measure_likelihoods(network, training, validation, held_out, config)
 
     def metadata(found: Likelihoods) -> dict[str, Any]:
-        model, baseline = found.row(subject.facts.architecture), found.row(found.ngram)
+        model, baseline = found.row(subject.facts.architecture), found.row(found.baseline)
         return {
             "bits_per_note": model.bits_per_note,
-            "ngram": found.ngram,
-            "ngram_bits_per_note": baseline.bits_per_note,
-            "ngram_counted": f"{found.ngram_share:.0%} of the training tokens",
-            "below_ngram": f"{1 - model.bits_per_note / baseline.bits_per_note:.1%}",
+            "baseline": found.baseline,
+            "baseline_bits_per_note": baseline.bits_per_note,
+            "baseline_counted": f"{found.baseline_share:.0%} of the training tokens",
+            "below_baseline": f"{1 - model.bits_per_note / baseline.bits_per_note:.1%}",
             "by_genre": table(
                 {
                     "genre": row.genre,
@@ -281,7 +281,7 @@ class ComparisonConfig(EvaluationConfig):
 )
 @user_errors_as_failures
 def comparison(context: dg.AssetExecutionContext, config: ComparisonConfig, data: Data) -> dg.MaterializeResult:
-    """The last checkpoint of each architecture beside the others and an n-gram with a cache, on the same test pieces:
+    """The last checkpoint of each architecture beside the others and an n-gram with memory, on the same test pieces:
     one table. `music-assets compare` first trains each for the same time, which makes the comparison a fair one.
     """
     from music_assets.checkpoints.storage import load_checkpoint

@@ -1,4 +1,4 @@
-"""Networks beside each other, and beside an n-gram that remembers the piece: one table."""
+"""Networks beside each other, and beside an n-gram with memory: one table."""
 
 import dataclasses
 import json
@@ -10,10 +10,9 @@ import numpy as np
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.likelihood import (
     NO_TEST_NOTE,
+    baseline_nats,
     bits_per_note_bounds,
     likelihood,
-    ngram_name,
-    ngram_nats,
     train_baseline,
 )
 from music_assets.evaluation.pieces import Piece, real_pieces
@@ -60,7 +59,7 @@ def require_comparable(architectures: Sequence[str], shards: Sequence[Shard]) ->
 def compare_architectures(
     trained: Sequence[tuple[Checkpoint, float]], shards: Sequence[Shard], config: EvaluationSettings
 ) -> list[Row]:
-    """Each network with its training speed in tokens/s, and an n-gram with a cache, on the same whole test pieces.
+    """Each network with its training speed in tokens/s, and an n-gram with memory, on the same whole test pieces.
 
     Raises:
         NotMeasurable: there is no held-out note.
@@ -69,10 +68,10 @@ def compare_architectures(
     rows = [_row(checkpoint, speed, held_out, config) for checkpoint, speed in trained]
     vocabulary = trained[0][0].vocabulary if trained else Vocabulary(tuple(sorted({piece.genre for piece in training})))
     model, share = train_baseline(vocabulary, training, validation, config)
-    found = likelihood("", "all", held_out, ngram_nats(model, vocabulary, held_out), vocabulary, config)
+    found = likelihood("", "all", held_out, baseline_nats(model, vocabulary, held_out), vocabulary, config)
     rows.append(
         Row(
-            model=ngram_name(model),
+            model=model.name,
             bits_per_note=found.bits_per_note,
             bits_per_roll_note=None,
             low=found.low,

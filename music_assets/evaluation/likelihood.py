@@ -1,4 +1,4 @@
-"""Bits per note of held-out pieces, with their parts, next to an n-gram: the one likelihood that compares."""
+"""Bits per note of held-out pieces, with their parts, next to what can be said without a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
-from music_assets.evaluation.ngram import CachedNGram, NGram
+from music_assets.evaluation.mixture import ContextMixture
+from music_assets.evaluation.ngram import NGram
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.resampling import percentile_interval
 from music_assets.evaluation.results import NotMeasurable
@@ -19,9 +20,7 @@ from music_assets.training.scoring import token_nats
 ALL_GENRES = "all"
 NO_TEST_NOTE = "There is no test piece with a note to score: add pieces, so that some fall into the test split."
 
-_CACHE_ORDERS = (4, 6, 8)
-_CACHE_WEIGHTS = (0.2, 0.4, 0.6, 0.8, 0.95)
-_CHOOSING_PIECES = 60  # validation pieces of all genres, at least, that the cache's order and weight are chosen on
+_FITTING_PIECES = 60  # validation pieces of all genres, at least, that the baseline's weights are fitted on
 
 PARTS: dict[str, tuple[str, ...]] = {
     "onset": ("Bar", "TimeSig", "Tempo", "Position", "Special"),
@@ -56,8 +55,8 @@ class Likelihoods:
     """A row a model and genre, and one a model over all genres."""
 
     rows: list[Likelihood]
-    ngram: str  # name of the baseline
-    ngram_share: float  # of the training tokens that the baseline counted
+    baseline: str  # its name
+    baseline_share: float  # of the training tokens that the baseline counted
 
     def row(self, model: str, genre: str = ALL_GENRES) -> Likelihood:
         """One row of the table."""
@@ -73,7 +72,7 @@ def measure_likelihoods(
 ) -> Likelihoods:
     """Score whole held-out pieces by the network and by :func:`train_baseline`, genre given and not scored.
 
-    Both were chosen on the validation pieces: the network's checkpoint, the n-gram's order and its cache's.
+    Both were chosen on the validation pieces: the network's checkpoint, the n-gram's order and the weights of memory.
 
     Raises:
         NotMeasurable: there is no held-out note, or the network does not read tokens.
@@ -93,12 +92,13 @@ def measure_likelihoods(
             strict=True,
         )
     }
-    ngram, share = train_baseline(vocabulary, training, validation, settings)
-    baseline = ngram_nats(ngram, vocabulary, held_out)
-    name = ngram_name(ngram)
+    baseline, share = train_baseline(vocabulary, training, validation, settings)
     models = {
         checkpoint.facts.architecture: by_network,
-        name: {piece.name: nats for piece, nats in zip(held_out, baseline, strict=True)},
+        baseline.name: {
+            piece.name: nats
+            for piece, nats in zip(held_out, baseline_nats(baseline, vocabulary, held_out), strict=True)
+        },
     }
     return Likelihoods(
         [
@@ -107,7 +107,7 @@ def measure_likelihoods(
             for genre in (ALL_GENRES, *genres)
             for pieces in [[piece for piece in held_out if genre in (ALL_GENRES, piece.genre)]]
         ],
-        name,
+        baseline.name,
         share,
     )
 
@@ -173,32 +173,15 @@ def _bits_by_type(ids: NDArray[np.integer], nats: NDArray[np.floating], vocabula
 
 def train_baseline(
     vocabulary: Vocabulary, training: Sequence[Piece], validation: Sequence[Piece], settings: EvaluationSettings
-) -> tuple[CachedNGram, float]:
-    """The n-gram of :func:`train_ngram` with the cache of the piece that needs the fewest bits on validation pieces,
-    and the share of the training tokens that it counted.
+) -> tuple[ContextMixture, float]:
+    """The n-gram of :func:`train_ngram` with the weights of memory that make validation pieces likeliest, and the share
+    of the training tokens that it counted.
 
-    Music repeats itself: beside a network that sees what came before, an n-gram without a cache says little.
+    Music repeats itself: beside a network that is told what came before, an n-gram alone says little.
     """
-    fixed, share = train_ngram(vocabulary, training, validation, settings)
-    some = validation[:: max(1, len(validation) // _CHOOSING_PIECES)]
-
-    def chances(model: NGram | CachedNGram) -> NDArray[np.float64]:
-        return np.exp(-np.concatenate([np.empty(0), *ngram_nats(model, vocabulary, some)]))
-
-    without = chances(fixed)
-    costs = {
-        (order, weight): -np.log((1 - weight) * without + weight * cached).sum()
-        for order in _CACHE_ORDERS
-        for cached in [chances(CachedNGram(fixed, order, 1.0))]
-        for weight in _CACHE_WEIGHTS
-    }
-    order, weight = min(costs, key=lambda chosen: costs[chosen])
-    return CachedNGram(fixed, order, weight), share
-
-
-def ngram_name(ngram: CachedNGram) -> str:
-    """In tables and reports."""
-    return f"cached {ngram.model.order}-gram"
+    ngram, share = train_ngram(vocabulary, training, validation, settings)
+    some = validation[:: max(1, len(validation) // _FITTING_PIECES)]
+    return ContextMixture(ngram).fit([_sequence(vocabulary, piece) for piece in some]), share
 
 
 def train_ngram(
@@ -216,12 +199,14 @@ def train_ngram(
     longest = NGram(settings.ngram_order, vocabulary.size).fit(chosen)
     models = [longest.shortened(order) for order in range(1, settings.ngram_order + 1)]
     if validation:
-        longest = min(models, key=lambda model: sum(nats.sum() for nats in ngram_nats(model, vocabulary, validation)))
+        longest = min(
+            models, key=lambda model: sum(nats.sum() for nats in baseline_nats(model, vocabulary, validation))
+        )
     return longest, total / max(1, sum(len(piece.ids) for piece in training))
 
 
-def ngram_nats(
-    model: NGram | CachedNGram, vocabulary: Vocabulary, pieces: Sequence[Piece]
+def baseline_nats(
+    model: NGram | ContextMixture, vocabulary: Vocabulary, pieces: Sequence[Piece]
 ) -> list[NDArray[np.float64]]:
     """The nats of every token and end mark of each piece."""
     scored = model.nats([_sequence(vocabulary, piece) for piece in pieces])

@@ -1,4 +1,4 @@
-"""The n-gram baseline that a network has to beat: interpolated, vectorised over sorted 64-bit context hashes."""
+"""An n-gram: interpolated, vectorised over sorted 64-bit context hashes."""
 
 from collections.abc import Sequence
 
@@ -37,78 +37,26 @@ class NGram:
     def nats(self, sequences: Sequence[NDArray[np.integer]]) -> list[NDArray[np.float64]]:
         """−ln p of every token of every sequence, in nats; arrays as long as the sequences."""
         stream = _Stream.of(sequences)
-        probability = np.full(stream.tokens.size, 1.0 / self.vocabulary_size)
+        chances = self._chances(stream, np.arange(stream.tokens.size), stream.tokens)
+        return np.split(-np.log(chances), stream.starts[1:])[: len(sequences)]  # also where there are none
+
+    def chances(
+        self, sequences: Sequence[NDArray[np.integer]], places: NDArray[np.integer], tokens: NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """The probability float64[m] of each of m ``tokens`` at a place, int64[m], of the sequences end to end, given
+        what is before it."""
+        return self._chances(_Stream.of(sequences), places, tokens.astype(np.uint64) + np.uint64(1))
+
+    def _chances(
+        self, stream: "_Stream", places: NDArray[np.integer], tokens: NDArray[np.uint64]
+    ) -> NDArray[np.float64]:
+        probability = np.full(len(places), 1.0 / self.vocabulary_size)
         for context, counts in zip(stream.contexts(self.order), self._tables, strict=True):
-            seen, distinct = counts.of_contexts(context)
-            hits = counts.of_pairs(_pair(context, stream.tokens))
+            seen, distinct = (count[places] for count in counts.of_contexts(context))
+            hits = counts.of_pairs(_pair(context[places], tokens))
             known = seen > 0
             probability[known] = (hits + distinct * probability)[known] / (seen + distinct)[known]
-        return np.split(-np.log(probability), stream.starts[1:])[: len(sequences)]  # also where there are none
-
-
-class CachedNGram:
-    """An n-gram whose counts go on with what it has seen of the piece: the baseline that knows about repetition.
-
-    p(x_t | x_<t) = (1 − w) · p_n(x_t | c) + w · p_cache(x_t | x_<t). p_n is an :class:`NGram`; p_cache is the same
-    Witten-Bell interpolation, of order m and down to p_n in place of the uniform distribution, whose counts are those
-    of x_1 ... x_(t−1) alone: p_0 = p_n(x | c), p_k(x | c) = (n_t(c, x) + d_t(c) · p_{k−1}(x | c')) / (n_t(c) + d_t(c))
-    for contexts of k − 1 tokens. Both parts sum to one over x, so their mixture does. Source: Kuhn and De Mori 1990,
-    with contexts.
-    """
-
-    def __init__(self, model: NGram, order: int, weight: float) -> None:
-        """``order`` is m, ``weight`` is w, 0 for no cache to 1.
-
-        Raises:
-            ValueError: the weight is no share.
-        """
-        if not 0 <= weight <= 1:
-            raise ValueError(f"The cache's weight is {weight}: choose one from 0 to 1.")
-        self.model, self.order, self.weight = model, order, weight
-
-    def nats(self, sequences: Sequence[NDArray[np.integer]]) -> list[NDArray[np.float64]]:
-        """−ln p of every token of every sequence, in nats; arrays as long as the sequences."""
-        return [
-            -np.log((1 - self.weight) * fixed + self.weight * _cached(sequence, fixed, self.order))
-            for sequence, nats in zip(sequences, self.model.nats(sequences), strict=True)
-            for fixed in [np.exp(-nats)]
-        ]
-
-
-def _cached(sequence: NDArray[np.integer], below: NDArray[np.float64], order: int) -> NDArray[np.float64]:
-    """p_cache of every token, from the counts of the tokens before it and what lies below, p_0."""
-    stream = _Stream.of([sequence])
-    probability = below
-    for context in stream.contexts(order):
-        hits, seen, distinct = _counts_so_far(context, _pair(context, stream.tokens))
-        known = seen > 0
-        mixed = (hits + distinct * probability) / np.where(known, seen + distinct, 1)
-        probability = np.where(known, mixed, probability)
-    return probability
-
-
-def _counts_so_far(
-    context: NDArray[np.uint64], pair: NDArray[np.uint64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """At every place: how often its pair came before, how often its context, and with how many different tokens."""
-    hits, seen = _times_before(pair), _times_before(context)
-    order = np.argsort(context, kind="stable")
-    new = (hits[order] == 0).astype(np.float64)  # the first time that a token follows its context
-    before = np.cumsum(new) - new
-    first = np.r_[True, context[order][1:] != context[order][:-1]] if len(context) else np.empty(0, bool)
-    distinct = np.empty_like(before)
-    distinct[order] = before - np.maximum.accumulate(np.where(first, before, 0.0))
-    return hits, seen, distinct
-
-
-def _times_before(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """How many equal keys stand before each."""
-    order = np.argsort(keys, kind="stable")
-    place = np.arange(len(keys))
-    first = np.r_[True, keys[order][1:] != keys[order][:-1]] if len(keys) else np.empty(0, bool)
-    times = np.empty(len(keys))
-    times[order] = place - np.maximum.accumulate(np.where(first, place, 0))
-    return times
+        return probability
 
 
 class _Stream:

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from music_assets.evaluation.likelihood import PARTS, likelihood, ngram_nats, train_baseline, train_ngram
-from music_assets.evaluation.ngram import CachedNGram
+from music_assets.evaluation.likelihood import PARTS, baseline_nats, likelihood, train_baseline, train_ngram
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
@@ -74,7 +73,7 @@ def test_the_ngram_scores_every_token_and_the_end_but_not_the_prompt():
     known, new = piece("known", [60, 62, 64, 65]), piece("new", [72, 30, 90, 31])
     order = EvaluationSettings.model_validate({"ngram_order": 4})
     model, share = train_ngram(VOCABULARY, training, [], order)
-    scored = ngram_nats(model, VOCABULARY, [known, new])
+    scored = baseline_nats(model, VOCABULARY, [known, new])
     assert (model.order, share) == (4, 1)
     assert [len(nats) for nats in scored] == [len(known.ids) + 1, len(new.ids) + 1]
     assert scored[0].sum() < 0.2 * scored[1].sum()
@@ -92,26 +91,22 @@ def test_the_order_of_the_ngram_is_the_best_on_validation_pieces():
     valid = [piece("v", [61, 63, 66, 65])]
     chosen, _ = train_ngram(VOCABULARY, training, valid, CONFIG)
     longest, _ = train_ngram(VOCABULARY, training, [], CONFIG)
-    costs = [ngram_nats(longest.shortened(n), VOCABULARY, valid)[0].sum() for n in range(1, CONFIG.ngram_order + 1)]
-    assert ngram_nats(chosen, VOCABULARY, valid)[0].sum() == pytest.approx(min(costs))
+    costs = [baseline_nats(longest.shortened(n), VOCABULARY, valid)[0].sum() for n in range(1, CONFIG.ngram_order + 1)]
+    assert baseline_nats(chosen, VOCABULARY, valid)[0].sum() == pytest.approx(min(costs))
 
 
-def test_the_baselines_cache_is_the_best_on_validation_pieces():
+def test_the_baselines_weights_are_fitted_on_validation_pieces():
     training = [piece(str(i), [60 + i % 7, 62 + i % 5, 64 + i % 3, 65]) for i in range(50)]
     valid = [piece("v", [71, 42, 66, 35] * 6)]
-    chosen, share = train_baseline(VOCABULARY, training, valid, CONFIG)
-    fixed, _ = train_ngram(VOCABULARY, training, valid, CONFIG)
-    costs = {
-        (order, weight): ngram_nats(CachedNGram(fixed, order, weight), VOCABULARY, valid)[0].sum()
-        for order in (4, 6, 8)
-        for weight in (0.2, 0.4, 0.6, 0.8, 0.95)
-    }
-    assert (chosen.order, chosen.weight) == min(costs, key=lambda of: costs[of])
-    assert chosen.model.order == fixed.order
+    fitted, share = train_baseline(VOCABULARY, training, valid, CONFIG)
+    ngram, _ = train_ngram(VOCABULARY, training, valid, CONFIG)
     assert share == 1
-    assert min(costs.values()) < 0.9 * ngram_nats(fixed, VOCABULARY, valid)[0].sum()  # the piece repeats itself
+    assert fitted.ngram.order == ngram.order
+    cost, without = (baseline_nats(model, VOCABULARY, valid)[0].sum() for model in (fitted, ngram))
+    assert cost < 0.9 * without  # the piece repeats itself
 
 
-def test_a_baseline_without_validation_pieces_still_has_a_cache():
-    chosen, _ = train_baseline(VOCABULARY, [piece("a", [60, 62, 64, 65])], [], CONFIG)
-    assert 0 < chosen.weight < 1
+def test_a_baseline_without_validation_pieces_is_the_ngram():
+    known = piece("a", [60, 62, 64, 65])
+    fitted, _ = train_baseline(VOCABULARY, [known], [], CONFIG)
+    assert not fitted.weights.any()

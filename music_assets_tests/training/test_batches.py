@@ -23,9 +23,7 @@ GENRES, CONTROL, PROGRAM = (VOCABULARY.ranges[name] for name in ("Genre", "Contr
 
 
 def batches(made=None, **other):
-    return Batches(
-        made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "columns": COLUMNS} | other)
-    )
+    return Batches(made or shards(), VOCABULARY, **({"batch_size": 32, "length": 48, "columns": COLUMNS} | other))
 
 
 @pytest.fixture(scope="module")

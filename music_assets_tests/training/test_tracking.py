@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from music_assets.checkpoints.runs import champion, read_facts
 from music_assets.paths import DataPaths
-from music_assets.training.champion import Decision, challenge
+from music_assets.training.champion import Decision, Standing, challenge
 from music_assets.training.loop import train
 from music_assets.training.mlflow_store import TrackingUnreachable, tracking_uri
 from music_assets.training.progress import TrainingProgress
@@ -258,7 +258,8 @@ def test_the_champion_is_scored_again_on_other_pieces(tmp_path):
     assert new.validation.hash != old.validation.hash
     decision = challenge(tmp_path, new.best, validation_set(more, 100_000))
     assert not decision.won
-    assert decision.champion != old.facts.bits_per_note
+    assert decision.champion is not None
+    assert decision.champion.bits != old.facts.bits_per_note
     assert champion(tmp_path) == old.best
     assert challenge(tmp_path, old.best, old.validation).reason == "It is the champion already."
 
@@ -280,7 +281,7 @@ def test_without_pieces_to_compare_on_the_newer_wins(tmp_path):
     for name in ("old", "new"):
         result = train("gpt", small_config(), moved, tmp_path / name)
         decision = challenge(tmp_path, result.best, result.validation)
-    assert decision == Decision(True, "It is newer, and there is no held-out piece to compare on.", None, None)
+    assert decision == Decision(True, "It is newer, and there is no held-out piece to compare on.", Standing(None), Standing(None))
     assert read_facts(champion(tmp_path) or tmp_path).run == "new"
 
 

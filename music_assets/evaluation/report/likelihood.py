@@ -1,4 +1,4 @@
-"""What unheard music costs the model, beside an n-gram."""
+"""What unheard music costs the model, beside what can be said without it."""
 
 from collections.abc import Sequence
 
@@ -24,24 +24,24 @@ def load(subject: Subject, _: ReportSettings) -> StoredResult[Likelihoods]:
 def show(result: StoredResult[Likelihoods]) -> Content:
     """The table, the plot and the headline."""
     found = result.found
-    counted_all = found.ngram_share >= 1
+    counted_all = found.baseline_share >= 1
     return Content(
         values={
             "rows": found.rows,
-            "ngram": found.ngram,
+            "baseline": found.baseline,
             "parts": tuple(PARTS),
             "plot": html(_figure(found.rows, level(result.settings.confidence))),
             "confidence": result.settings.confidence,
         },
         headline=_headline(found),
-        caveats=() if counted_all else (f"The n-gram counted {found.ngram_share:.0%} of the training tokens.",),
+        caveats=() if counted_all else (f"The n-gram counted {found.baseline_share:.0%} of the training tokens.",),
         settings={"likelihood": result.settings.model_dump_json()},
     )
 
 
 def _headline(found: Likelihoods) -> Headline:
     overall = {row.model: row for row in found.rows if row.genre == ALL_GENRES}
-    baseline = overall.pop(found.ngram)
+    baseline = overall.pop(found.baseline)
     (model,) = overall.values()
     change = model.bits_per_note / baseline.bits_per_note - 1
     return Headline(
@@ -92,7 +92,7 @@ spent on. The numbers compare across models and tokenisers; the perplexity per t
 <th class="n">notes</th></tr></thead>
 <tbody>
 {% for row in rows %}
-<tr{% if row.model != ngram %} class="subject"{% endif %}><td>{{ row.genre }}</td><td>{{ row.model }}</td>
+<tr{% if row.model != baseline %} class="subject"{% endif %}><td>{{ row.genre }}</td><td>{{ row.model }}</td>
 <td>{{ "%.2f [%.2f to %.2f]"|format(row.bits_per_note, row.low, row.high) }}</td>
 {% for part in parts %}<td class="n">{{ "%.2f"|format(row.parts[part]) }}</td>{% endfor %}
 <td class="n">{{ row.bits_per_second|number }}</td><td class="n">{{ row.perplexity_per_token|number }}</td>
