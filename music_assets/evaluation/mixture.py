@@ -91,9 +91,9 @@ class _Foretold:
 
     def mixed(
         self, weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
         """The candidates' scores s [m], Z [n] and the mixture's nats [n]."""
-        scores = np.bincount(self.candidate, weights[self.weight], minlength=len(self.base)).astype(np.float64)
+        scores = np.bincount(self.candidate, weights[self.weight], minlength=len(self.base))
         mass = 1 + np.bincount(self.places, self.base * np.expm1(scores), minlength=len(self.nats))
         raised = np.bincount(self.places[self.right], scores[self.right], minlength=len(self.nats))
         return scores, mass, self.nats - raised + np.log(mass)
