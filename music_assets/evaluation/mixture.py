@@ -48,7 +48,7 @@ class ContextMixture:
         def cost(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             scores, mass, nats = foretold.mixed(weights)
             wrong = np.exp(scores) * foretold.base / mass[foretold.places] - foretold.right
-            slope = np.bincount(foretold.weight, wrong[foretold.candidate], minlength=len(weights))
+            slope = _sums(foretold.weight, wrong[foretold.candidate], len(weights))
             return nats.sum() + _DECAY / 2 * weights @ weights, slope + _DECAY * weights
 
         found = minimize(cost, self.weights.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
@@ -91,12 +91,17 @@ class _Foretold:
 
     def mixed(
         self, weights: NDArray[np.float64]
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """The candidates' scores s [m], Z [n] and the mixture's nats [n]."""
-        scores = np.bincount(self.candidate, weights[self.weight], minlength=len(self.base))
-        mass = 1 + np.bincount(self.places, self.base * np.expm1(scores), minlength=len(self.nats))
-        raised = np.bincount(self.places[self.right], scores[self.right], minlength=len(self.nats))
+        scores = _sums(self.candidate, weights[self.weight], len(self.base))
+        mass = 1 + _sums(self.places, self.base * np.expm1(scores), len(self.nats))
+        raised = _sums(self.places[self.right], scores[self.right], len(self.nats))
         return scores, mass, self.nats - raised + np.log(mass)
+
+
+def _sums(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Of the values of each of ``count`` groups."""
+    return np.asarray(np.bincount(groups, values, minlength=count), np.float64)
 
 
 def _told(sequence: NDArray[np.integer]) -> NDArray[np.int64]:
