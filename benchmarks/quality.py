@@ -26,9 +26,7 @@ from music_assets.tokens.shards import read_shard
 from music_assets.training.loop import train
 from music_assets.training.scoring import token_nats
 from music_assets.training.settings import TrainingSettings
-
-BEGINNING = 200
-"""Tokens of a piece's beginning."""
+from music_assets.training.validation import BEGINNING
 
 
 def main() -> None:

@@ -38,13 +38,13 @@ class Wishes(Settings):
     )
     notes: list[int] = Field(default=[], description="MIDI pitches of quarter notes to begin with")
     count: int = Field(default=24, ge=1, le=4096, description="Number of candidates")
-    temperature: float = Field(default=0.9, gt=0, le=5, description="Below 1 safer, above 1 wilder")
+    temperature: float = Field(default=1.0, gt=0, le=5, description="Below 1 safer, above 1 wilder")
     top_k: int = Field(default=0, ge=0, description="Keep only the k likeliest tokens; 0 keeps all")
     top_p: float = Field(
         default=0.98, gt=0, le=1, description="Keep the likeliest tokens up to this total probability; 1 keeps all"
     )
     min_p: float = Field(
-        default=0.0,
+        default=0.02,
         ge=0,
         lt=1,
         description="Keep tokens at least so many times as likely as the likeliest; 0 keeps all",
@@ -53,7 +53,7 @@ class Wishes(Settings):
         default=1.0, gt=0, le=100, description="How many times less likely the pitches of the last 32 notes become"
     )
     guidance: float = Field(
-        default=2.0,
+        default=1.5,
         ge=0,
         le=20,
         description="How strongly genre and wishes steer: 1 as learned, more exaggerates them, 0 forgets them",

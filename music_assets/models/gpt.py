@@ -17,6 +17,9 @@ from music_assets.tokens.vocabulary import RANGES
 PROMPT_IDS = range(RANGES["Genre"].start, RANGES["Control"].stop)
 """Ids that say in a prompt what the music is to be."""
 
+PROMPT_GAIN = 4.0
+"""What a prompt says is seen seldom: by this factor its embedding is learned so many times as fast."""
+
 
 class GPTConfig(NetworkConfig, frozen=True):
     """The shape of a decoder-only transformer, and what it is told beside its tokens."""
@@ -124,7 +127,9 @@ class GPT(TokenNetwork[GPTConfig]):
         if not self.config.prompt_everywhere:
             return torch.zeros((), device=ids.device).expand(*ids.shape, self.config.width)
         is_said = (ids >= PROMPT_IDS.start) & (ids < PROMPT_IDS.stop)
-        said = self.prompt_embedding(torch.where(is_said, ids - PROMPT_IDS.start, 0)) * is_said[..., None]  # [B, T, W]
+        said = (
+            PROMPT_GAIN * self.prompt_embedding(torch.where(is_said, ids - PROMPT_IDS.start, 0)) * is_said[..., None]
+        )  # [B, T, W]
         total = said.cumsum(1)
         if segment_ids is None:
             return total

@@ -6,6 +6,7 @@ At a few million weights PyTorch spends most of a step on its way to the process
 row is told depends on that row alone, to the last bit: neither on the other rows nor on the parts in which it came.
 """
 
+import math
 import threading
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +17,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 from torch import Tensor
 
-from music_assets.models.gpt import GPT, PROMPT_IDS
+from music_assets.models.gpt import GPT, PROMPT_GAIN, PROMPT_IDS
 from music_assets.models.network import CapacityExceeded
 from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import SIZE
@@ -26,6 +27,9 @@ _EPSILON = np.float32(np.finfo(np.float32).eps)  # of torch's rms_norm
 # A product takes 4 rows of x, 4 of w and so many columns at a time: what a processor's registers and first cache hold.
 _BLOCK = 64
 _SECOND, _THIRD, _FOURTH = np.uintp(_BLOCK), np.uintp(2 * _BLOCK), np.uintp(3 * _BLOCK)
+
+_LOG2_E = np.float32(1 / np.log(2))
+_SERIES = np.array([np.log(2) ** k / math.factorial(k) for k in range(7)], np.float32)  # of 2**x
 
 _FLOATS = tuple(types.Array(types.float32, dimensions, "C") for dimensions in range(6))
 _INTS, _TABLE = types.int64[::1], types.int64[:, ::1]
@@ -111,7 +115,7 @@ def _pack_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
         for name in ("qkv", "out", "up", "down")
     )
     memory = network.memory.embedding.weight if network.memory else torch.empty(0, network.config.width)
-    embeddings = (network.embedding.weight, memory, network.prompt_embedding.weight)
+    embeddings = (network.embedding.weight, memory, PROMPT_GAIN * network.prompt_embedding.weight)
     return *(numpy(one) for one in embeddings), *layers, pack(numpy(network.head.weight).T)
 
 
@@ -186,12 +190,36 @@ def normed_and_rotated(x, cos, sin, out):
         out[half + i] = a * sin[i] + b * cos[i]
 
 
+@njit(types.float32(_FLOATS[1], types.int64, types.int32[::1]), cache=True, nogil=True, fastmath=True)
+def exponentiate(x, length, bits):
+    """Let the first ``length`` of x, none above 0, be their exponentials, and return their sum; ``bits`` is scratch.
+
+    A loop over a library's exp is not vectorised. 2**y is its nearest whole power, by the exponent's bits, times the
+    Taylor series of the rest, to the last bit or two of float32.
+    """
+    for i in range(length):
+        y = max(x[i] * _LOG2_E, np.float32(-126))
+        whole = np.rint(y)
+        bits[i] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+        rest = y - whole
+        power = _SERIES[6]
+        for k in range(5, -1, -1):
+            power = power * rest + _SERIES[k]
+        x[i] = power
+    powers = bits.view(np.float32)
+    total = np.float32(0)
+    for i in range(length):
+        x[i] *= powers[i]
+        total += x[i]
+    return total
+
+
 @njit(
-    types.void(_FLOATS[1], _FLOATS[2], _FLOATS[2], types.int64, _FLOATS[1], _FLOATS[1]),
+    types.void(_FLOATS[1], _FLOATS[2], _FLOATS[2], types.int64, _FLOATS[1], types.int32[::1], _FLOATS[1]),
     cache=True, nogil=True, fastmath=True,
 )  # fmt: skip
-def attend(q, keys, values, length, scores, out):
-    """Attention of one query [d] over the first ``length`` keys and values [c, d]."""
+def attend(q, keys, values, length, scores, bits, out):
+    """Attention of one query [d] over the first ``length`` keys and values [c, d]; ``scores``, ``bits`` are scratch."""
     scale = np.float32(1 / np.sqrt(len(q)))
     highest = np.float32(-3e38)
     for c in range(length):
@@ -201,10 +229,9 @@ def attend(q, keys, values, length, scores, out):
             score += q[i] * key[i]
         scores[c] = score * scale
         highest = max(highest, scores[c])
-    total = np.float32(0)
     for c in range(length):
-        scores[c] = np.exp(scores[c] - highest)
-        total += scores[c]
+        scores[c] -= highest
+    total = exponentiate(scores, length, bits)
     for c in range(length):
         scores[c] /= total
     out[:] = 0
@@ -241,7 +268,7 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values, s
     layers, _, heads, capacity, size = keys.shape
     x, h = np.empty((len(ids), width), np.float32), np.empty((len(ids), width), np.float32)
     wide, deep = np.empty((len(ids), 3 * width), np.float32), np.empty((len(ids), 4 * width), np.float32)
-    query, scores = np.empty(size, np.float32), np.empty(capacity, np.float32)
+    query, scores, bits = np.empty(size, np.float32), np.empty(capacity, np.float32), np.empty(capacity, np.int32)
     for m in range(len(ids)):
         number = ids[m] - _FIRST_PROMPT_ID
         if 0 <= number < len(prompt_embedding):
@@ -271,7 +298,7 @@ def decode(ids, rows, places, candidates, last, weights, angles, keys, values, s
             for n in range(heads):
                 normed_and_rotated(wide[m, n * size : (n + 1) * size], cos[places[m]], sin[places[m]], query)
                 attend(
-                    query, keys[layer, rows[m], n], values[layer, rows[m], n], places[m] + 1, scores,
+                    query, keys[layer, rows[m], n], values[layer, rows[m], n], places[m] + 1, scores, bits,
                     h[m, n * size : (n + 1) * size],
                 )  # fmt: skip
         add_product(h, out[layer], x)

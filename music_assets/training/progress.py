@@ -20,7 +20,7 @@ class Score:
     bits_per_note: float
     by_genre: dict[str, float]
     measures: dict[str, float] = field(default_factory=dict)
-    """What else was measured, by name, on average: :func:`music_assets.training.scoring.roll_scores`."""
+    """What else was measured, by name, on average: :func:`music_assets.training.validation.validate`."""
 
 
 @dataclass(frozen=True)

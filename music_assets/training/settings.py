@@ -64,7 +64,7 @@ class TrainingSettings(Settings):
         default="auto", description="auto: bfloat16 for matrix products where the device computes it fast; or float32"
     )
     genre_temperature: float = Field(
-        default=2.0,
+        default=5.0,
         ge=1,
         description="Genres are drawn by tokens ** (1 / temperature): 1 as they come, a large value equally",
     )
@@ -72,7 +72,7 @@ class TrainingSettings(Settings):
         default=0.1, ge=0, le=1, description="Share of pieces shown without their genre, for unconditional generation"
     )
     control_share: float = Field(
-        default=0.5,
+        default=0.3,
         ge=0,
         le=1,
         description="Share of pieces shown with controls: instruments, tempo, density, bars, key, time signature",
@@ -96,7 +96,7 @@ class TrainingSettings(Settings):
         description="Share of rows that begin where their piece does, as music from nothing does; the rest anywhere",
     )
     memory_dropout: float = Field(
-        default=0.5, ge=0, le=1, description="Share of pieces at which the network is told nothing of what came before"
+        default=0.4, ge=0, le=1, description="Share of pieces at which the network is told nothing of memory"
     )
     fresh_memory: float = Field(
         default=0.0, ge=0, le=1, description="Share of pieces whose memory begins where the row does"

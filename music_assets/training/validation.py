@@ -1,5 +1,6 @@
 """A fixed set of whole held-out pieces, and a network's bits per note on it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,9 @@ from music_assets.training.progress import Score
 from music_assets.training.representation import representation
 from music_assets.training.scoring import PieceScore, bits_per_note
 from music_assets.training.settings import Precision
+
+BEGINNING = 200
+"""Tokens of a piece's beginning."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,46 @@ def validation_set(shards: Sequence[Shard], tokens: int) -> ValidationSet:
 def validate(
     network: Network, vocabulary: Vocabulary, pieces: ValidationSet, precision: Precision = "auto"
 ) -> Score | None:
-    """The network's score, given each piece's genre if its vocabulary has it; None if there is no piece."""
+    """The network's score, given each piece's genre if its vocabulary has it; None if there is no piece.
+
+    Of one over tokens it also has ``genre_saves``, see :func:`bits_saved_by_genre`.
+    """
     if not pieces.documents:
         return None
-    score = representation(network.config.architecture).scores
+    read = representation(network.config.architecture)
+    score = read.scores
     by_genre = {
         genre: score(network, vocabulary, documents, genre if genre in vocabulary.genres else None, precision)
         for genre, documents in pieces.documents.items()
     }
     every = [*chain(*by_genre.values())]
+    measures = {name: _mean(one.measures[name] for one in every) for name in every[0].measures}
+    saved = bits_saved_by_genre(network, vocabulary, pieces, precision) if read.comparable else None
     return Score(
         _bits_per_note(every),
         {genre: _bits_per_note(scores) for genre, scores in by_genre.items()},
-        {name: _mean(one.measures[name] for one in every) for name in every[0].measures},
+        measures if saved is None else {**measures, "genre_saves": saved},
     )
+
+
+def bits_saved_by_genre(
+    network: Network, vocabulary: Vocabulary, pieces: ValidationSet, precision: Precision = "auto"
+) -> float | None:
+    """How many bits of the first ``BEGINNING`` tokens of a piece it saves to be told the genre, on average; negative
+    where that misleads, None where no piece is of a known genre."""
+    score = representation(network.config.architecture).scores
+    saved = [
+        float((untold.nats - told.nats)[:BEGINNING].sum()) / math.log(2)
+        for genre, documents in pieces.documents.items()
+        if genre in vocabulary.genres
+        for parts in [[document[:BEGINNING] for document in documents]]
+        for told, untold in zip(
+            score(network, vocabulary, parts, genre, precision),
+            score(network, vocabulary, parts, None, precision),
+            strict=True,
+        )
+    ]
+    return float(np.mean(saved)) if saved else None
 
 
 def _bits_per_note(scores: Sequence[PieceScore]) -> float:

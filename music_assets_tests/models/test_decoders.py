@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from music_assets.models.decoding import TorchDecoder
-from music_assets.models.gpt_decoder import GPTDecoder
+from music_assets.models.gpt_decoder import GPTDecoder, exponentiate
 from music_assets.models.network import CapacityExceeded, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.memory import LEVELS, NO_CANDIDATE
@@ -148,3 +148,12 @@ def test_a_row_may_be_longer_than_those_that_were_trained_on():
             expected = network(torch.from_numpy(ids), None, torch.from_numpy(candidates)).numpy()[0, -1]
         found = decoder.advance(np.array([0]), np.array([100]), ids[0], candidates[0])
         assert_allclose(found[0], expected, atol=2e-5)
+
+
+def test_exponentials_are_numpys():
+    x = np.concatenate([[0, -1e-9, -0.5, -200], -np.geomspace(1e-6, 87, 500)]).astype(np.float32)
+    expected = np.exp(x.astype(np.float64))
+    found = x.copy()
+    total = exponentiate(found, len(x), np.empty(len(x), np.int32))
+    assert_allclose(found, expected, rtol=1e-6 + 87 * 2**-23, atol=1e-37)
+    assert total == pytest.approx(found.sum(), rel=1e-5)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -28,8 +29,9 @@ from music_assets.training.loop import TrainingDiverged, train
 from music_assets.training.optimizer import PEAK_RATES, learning_rate_schedule
 from music_assets.training.position import RunMismatch
 from music_assets.training.precision import UnusableDevice
+from music_assets.training.scoring import token_nats
 from music_assets.training.settings import TrainingSettings
-from music_assets.training.validation import validate, validation_set
+from music_assets.training.validation import BEGINNING, bits_saved_by_genre, validate, validation_set
 from music_assets_tests import disks
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES
 from music_assets_tests.training.corpus import shards, small_config
@@ -181,6 +183,24 @@ def test_a_network_may_be_told_nothing_of_what_came_before(tmp_path):
     network = load_checkpoint(result.best).token_network
     assert network.columns == 0
     assert json.loads((result.best / "config.json").read_text())["memory"] is False
+
+
+def test_what_the_genre_saves_is_counted_on_beginnings(tmp_path):
+    made = shards()
+    result = train("gpt", small_config(tokens=256 * 40, learning_rate=0.02), made, tmp_path / "run")
+    network, vocabulary = load_checkpoint(result.best).token_network, load_checkpoint(result.best).vocabulary
+    costs = {
+        told: [
+            nats[:BEGINNING].sum()
+            for genre, documents in result.validation.documents.items()
+            for nats in token_nats(network, vocabulary, [d[:BEGINNING] for d in documents], genre if told else None)
+        ]
+        for told in (True, False)
+    }
+    saved = np.mean(np.array(costs[False]) - costs[True]) / np.log(2)
+    assert result.facts.measures["genre_saves"] == pytest.approx(saved, rel=0.05)
+    stranger = Vocabulary(("waltz",))
+    assert bits_saved_by_genre(network, stranger, result.validation) is None
 
 
 def test_transpositions_can_be_chosen(tmp_path):

@@ -281,7 +281,8 @@ def test_without_pieces_to_compare_on_the_newer_wins(tmp_path):
     for name in ("old", "new"):
         result = train("gpt", small_config(), moved, tmp_path / name)
         decision = challenge(tmp_path, result.best, result.validation)
-    assert decision == Decision(True, "It is newer, and there is no held-out piece to compare on.", Standing(None), Standing(None))
+    reason = "It is newer, and there is no held-out piece to compare on."
+    assert decision == Decision(True, reason, Standing(None), Standing(None))
     assert read_facts(champion(tmp_path) or tmp_path).run == "new"
 
 
