@@ -1,8 +1,7 @@
-import itertools
-
 """What is asked for is what comes, whatever the network thinks of it."""
 
 import io
+import itertools
 import json
 import os
 import random
