@@ -1,10 +1,12 @@
-"""Generating music on a CPU: notes per second beside transformers' GPT-2 of as many weights, and what a step takes.
+"""Generating music on a CPU: notes per second beside transformers' GPT-2, and what a step takes.
 
     python -m benchmarks.generate [--data DIR] [--json]
 
 With the champion of a data folder, or an untrained network, whose choices are as wide as they can be. The baseline
 draws as many tokens per row from a GPT-2 over the same vocabulary by `generate` with a cache, with one thread or two,
-whichever is faster; its notes are counted at our tokens a note, since it knows no grammar. It needs the extra `bench`.
+whichever is faster; its notes are counted at our tokens a note, since it knows no grammar. One GPT-2 has as many weights
+as ours, a half of which is memory's table, that is looked up and not multiplied by; another has the same layers, and so
+as many weights to multiply by. It needs the extra `bench`.
 """
 
 import argparse
@@ -43,18 +45,33 @@ def main() -> None:
         checkpoint = load_checkpoint(champion_of(DataPaths(chosen.data), "gpt").checkpoint)
     else:
         checkpoint = untrained("gpt", width=256, layers=3, heads=4, context=256)
-    results = [against_transformers(checkpoint, rows) for rows in (1, 16)]
+    results = [result for rows in (1, 16) for result in against_transformers(checkpoint, rows)]
     show([*results, first_bar(checkpoint), guidance(checkpoint), choice(checkpoint), bound(checkpoint)], chosen.json)
 
 
-def against_transformers(checkpoint: Checkpoint, rows: int) -> Result:
-    """Notes per second of ``rows`` candidates at once."""
+def against_transformers(checkpoint: Checkpoint, rows: int) -> list[Result]:
+    """Notes per second of ``rows`` candidates at once, beside a GPT-2 of as many weights and one of as many layers."""
+    config = checkpoint.network.config
+    as_many_weights = round(checkpoint.network.parameter_count / (12 * config.width**2)) - 1
     made = generate(checkpoint, bars=BARS, count=rows, guidance=1.0)
     tokens, notes = sum(len(one.ids) for one in made), sum(one.note_count for one in made)
     ours = notes / _median(lambda: generate(checkpoint, bars=BARS, count=rows, guidance=1.0))
-    model, length = _transformers(checkpoint), round(tokens / rows)
+    length = round(tokens / rows)
+    name = f"generate_notes_per_second_{rows}"
+    return [
+        _result(
+            called, ours, "notes/s", f"transformers' GPT-2 of {layers} layers", notes / tokens * rows * length / taken
+        )
+        for called, layers in ((name, as_many_weights), (f"{name}_same_layers", config.layers))
+        for taken in [_transformers_seconds(checkpoint, layers, rows, length)]
+    ]
 
-    def theirs() -> None:
+
+def _transformers_seconds(checkpoint: Checkpoint, layers: int, rows: int, length: int) -> float:
+    """Of a GPT-2 that writes so many tokens of each of some rows."""
+    model = _transformers(checkpoint, layers)
+
+    def write() -> None:
         with torch.inference_mode():
             model.generate(
                 torch.full((rows, 2), 5), max_new_tokens=length, min_new_tokens=length, do_sample=True, top_p=0.98,
@@ -65,10 +82,9 @@ def against_transformers(checkpoint: Checkpoint, rows: int) -> Result:
     times = []
     for count in sorted({1, threads}):
         torch.set_num_threads(count)
-        times.append(_median(theirs, rounds=3))
+        times.append(_median(write, rounds=3))
     torch.set_num_threads(threads)
-    baseline = length * rows / min(times) * notes / tokens
-    return _result(f"generate_notes_per_second_{rows}", ours, "notes/s", "transformers' GPT-2", baseline)
+    return min(times)
 
 
 def first_bar(checkpoint: Checkpoint) -> Result:
@@ -147,13 +163,12 @@ def bound(checkpoint: Checkpoint) -> Result:
     )  # fmt: skip
 
 
-def _transformers(checkpoint: Checkpoint) -> Any:
+def _transformers(checkpoint: Checkpoint, layers: int) -> Any:
     try:
         transformers: Any = import_module("transformers")
     except ModuleNotFoundError:
         raise SystemExit("The baseline is missing: pip install 'music-assets[bench]'.") from None
     config = checkpoint.network.config
-    layers = round(checkpoint.network.parameter_count / (12 * config.width**2)) - 1
     model = transformers.GPT2LMHeadModel(
         transformers.GPT2Config(
             vocab_size=checkpoint.vocabulary.size, n_positions=2048, n_embd=config.width, n_layer=layers,

@@ -44,7 +44,7 @@ class Wishes(Settings):
         default=0.98, gt=0, le=1, description="Keep the likeliest tokens up to this total probability; 1 keeps all"
     )
     min_p: float = Field(
-        default=0.02,
+        default=0.015,
         ge=0,
         lt=1,
         description="Keep tokens at least so many times as likely as the likeliest; 0 keeps all",
