@@ -4,9 +4,9 @@
 
 With the champion of a data folder, or an untrained network, whose choices are as wide as they can be. The baseline
 draws as many tokens per row from a GPT-2 over the same vocabulary by `generate` with a cache, with one thread or two,
-whichever is faster; its notes are counted at our tokens a note, since it knows no grammar. One GPT-2 has as many weights
-as ours, a half of which is memory's table, that is looked up and not multiplied by; another has the same layers, and so
-as many weights to multiply by. It needs the extra `bench`.
+whichever is faster; its notes are counted at our tokens a note, since it knows no grammar. One GPT-2 has as many
+weights as ours, of which a half is memory's table, that is looked up and not multiplied by; another has as many layers,
+and so as many weights to multiply by. It needs the extra `bench`.
 """
 
 import argparse
