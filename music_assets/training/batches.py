@@ -105,7 +105,6 @@ class Batches:
         control_dropout: float = 0.0,
         infill_share: float = 0.0,
         memory_dropout: float = 0.0,
-        fresh_memory: float = 0.0,
         seed: int = 0,
     ) -> None:
         """``length`` is the number of tokens in a row, ``columns`` those of memory that the network is told; the other
@@ -119,7 +118,6 @@ class Batches:
         self.length = length
         self.columns = columns
         self.memory_dropout = memory_dropout
-        self.fresh_memory = fresh_memory
         self.beginning_share = beginning_share
         self.genre_dropout = genre_dropout
         self.control_share = control_share
@@ -173,8 +171,7 @@ class Batches:
             filled = min(start + len(prompt) + len(part), len(ids))
             ids[start:filled] = np.concatenate([prompt, part])[: filled - start]
             if len(part) and self.columns and random.random() >= self.memory_dropout:
-                known = before[:0] if random.random() < self.fresh_memory else before
-                candidates[filled - len(part) : filled] = candidates_of(np.concatenate([known, part]), len(known))
+                candidates[filled - len(part) : filled] = candidates_of(np.concatenate([before, part]), len(before))
             segment_ids[start:filled] = segment
             segment += 1
 

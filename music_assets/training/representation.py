@@ -76,7 +76,6 @@ class _Tokens(Representation):
             control_dropout=config.control_dropout,
             infill_share=config.infill_share,
             memory_dropout=config.memory_dropout,
-            fresh_memory=config.fresh_memory,
             beginning_share=config.beginning_share,
             **_common(network, config),
         )

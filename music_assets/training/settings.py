@@ -98,9 +98,6 @@ class TrainingSettings(Settings):
     memory_dropout: float = Field(
         default=0.4, ge=0, le=1, description="Share of pieces at which the network is told nothing of memory"
     )
-    fresh_memory: float = Field(
-        default=0.0, ge=0, le=1, description="Share of pieces whose memory begins where the row does"
-    )
     transpositions: list[str] | None = Field(
         default=None,
         description="Transpositions to train on, such as [original, up2]; all materialised ones if not given",

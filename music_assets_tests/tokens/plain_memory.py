@@ -5,7 +5,7 @@ from collections import defaultdict
 from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, RUNS
 from music_assets.tokens.vocabulary import MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
 
-NO_NOTE = (0, 0)  # pitch and position
+NO_NOTE: tuple[int, int] = (0, 0)  # pitch and position
 
 
 def plain_candidates(ids: list[int]) -> list[list[int]]:

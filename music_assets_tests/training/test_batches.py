@@ -278,7 +278,7 @@ def test_memory_is_that_of_the_piece_from_its_beginning_on(drawn):
     assert earlier
 
 
-def test_memory_may_begin_with_the_row_and_may_be_hidden():
+def test_memory_is_hidden_from_a_share_of_the_pieces():
     def known(**shares: float) -> int:
         made = batches(**shares)
         return sum(int((made(number).candidates != NO_CANDIDATE).sum()) for number in range(4))
@@ -286,7 +286,6 @@ def test_memory_may_begin_with_the_row_and_may_be_hidden():
     whole = known()
     assert known(memory_dropout=1.0) == 0
     assert 0.3 * whole < known(memory_dropout=0.5) < 0.7 * whole
-    assert 0 < known(fresh_memory=1.0) < whole
 
 
 def test_rows_may_begin_where_their_pieces_do():

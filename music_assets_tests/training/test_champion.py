@@ -5,8 +5,8 @@ import pytest
 from music_assets.training.champion import Heard, Standing, compare
 
 
-def standing(bits, share=None, low=None, high=None):
-    return Standing(bits, None if share is None else Heard(share=share, low=low, high=high))
+def standing(bits: float | None, *heard: float) -> Standing:
+    return Standing(bits, Heard(share=heard[0], low=heard[1], high=heard[2]) if heard else None)
 
 
 KNOWS_AND_PLAYS_BADLY = standing(4.03, 0.11, 0.05, 0.17)  # measured, as the next

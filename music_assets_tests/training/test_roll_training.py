@@ -209,6 +209,8 @@ def test_the_better_of_two_is_champion(tmp_path):
     assert not other.won
     assert other.champion is not None
     assert other.champion is not None
+    assert other.champion.bits is not None
+    assert other.challenger.bits is not None
     assert other.champion.bits < other.challenger.bits
 
 
