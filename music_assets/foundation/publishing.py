@@ -28,20 +28,26 @@ def publish(target: Path) -> Iterator[Path]:
         DiskFull: the block failed, and the disk has no room left.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # The inner one asks while what is half written still takes its room.
+    with _telling_of_a_full_disk(target.parent), _staging(target) as staging, _telling_of_a_full_disk(target.parent):
+        fresh = staging / target.name
+        yield fresh
+        if fresh.is_dir() and target.exists():
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            fresh.replace(target)
+
+
+@contextmanager
+def _telling_of_a_full_disk(folder: Path) -> Iterator[None]:
     try:
-        with _staging(target) as staging:
-            fresh = staging / target.name
-            yield fresh
-            if fresh.is_dir() and target.exists():
-                old = target.with_name(f".{target.name}.old")
-                shutil.rmtree(old, ignore_errors=True)
-                target.rename(old)
-                fresh.rename(target)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                fresh.replace(target)
+        yield
     except Exception as error:
-        require_room(target.parent, error)
+        require_room(folder, error)
         raise
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from music_assets.foundation.publishing import publish, restore
+from music_assets.foundation.publishing import DiskFull, publish, restore
+from music_assets_tests.disks import small_disk
 
 
 def write_folder(folder: Path, text: str) -> None:
@@ -92,3 +93,13 @@ def test_many_writers_of_one_target_all_succeed(tmp_path: Path):
         list(pool.map(write, range(8)))
     assert target.read_text() in {str(number) for number in range(8)}
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_is_larger_than_the_room_left_says_so_and_leaves_the_old(tmp_path):
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        with publish(disk / "file") as fresh:
+            fresh.write_bytes(b"old")
+        with pytest.raises(DiskFull, match="free some space"), publish(disk / "file") as fresh:
+            fresh.write_bytes(bytes(20 << 20))  # what is removed then leaves much room again
+        assert (disk / "file").read_bytes() == b"old"
+        assert [path.name for path in disk.iterdir()] == ["file"]

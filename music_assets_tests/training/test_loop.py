@@ -199,7 +199,7 @@ def test_what_the_genre_saves_is_counted_on_beginnings(tmp_path):
     }
     saved = np.mean(np.array(costs[False]) - costs[True]) / np.log(2)
     assert result.facts.measures["genre_saves"] == pytest.approx(saved, rel=0.05)
-    stranger = Vocabulary(("waltz",))
+    stranger = Vocabulary(("polka",))
     assert bits_saved_by_genre(network, stranger, result.validation) is None
 
 
@@ -417,7 +417,7 @@ def test_training_ends_when_validation_no_longer_improves(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    with disks.small_disk(tmp_path / "disk", "8m") as disk:
+    with disks.small_disk(tmp_path / "disk", "24m") as disk:
         yield disk
 
 
