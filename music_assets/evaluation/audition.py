@@ -1,79 +1,141 @@
 """Some samples of a checkpoint, judged: what it can do, beside what it knows."""
 
-import math
-from collections.abc import Sequence
-from functools import partial
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ValidationError
 
+from music_assets.checkpoints.runs import CheckpointFacts, read_facts
 from music_assets.checkpoints.storage import load_checkpoint
-from music_assets.evaluation.classifier import TooFewGenres, generated_excerpts, genre_consistency, real_excerpts
+from music_assets.evaluation.classifier import (
+    Excerpts,
+    generated_excerpts,
+    genre_consistency,
+    real_excerpts,
+)
 from music_assets.evaluation.pieces import Piece, real_pieces
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.publishing import publish
 from music_assets.generation.generate import generate
+from music_assets.generation.request import Request, make_request
+from music_assets.generation.task import BadRequest
 from music_assets.tokens.remi import notes
 from music_assets.tokens.shards import Shard
-from music_assets.training.champion import Heard, Judge
+from music_assets.training.champion import Heard
+from music_assets.training.validation import validation_set
 
 SAMPLES = 8
 """Of each genre."""
-JUDGE_VERSION = 1
-"""Raise when the same checkpoint begins to be judged otherwise."""
+JUDGE_VERSION = 2
+"""Raise when the same checkpoint begins to be sampled or judged otherwise."""
+_SETTINGS = EvaluationSettings()
 _FILE = "audition.json"
 
 
 class _Stored(BaseModel):
-    judge: str
+    key: str
     heard: Heard | None
 
 
-def audition(shards: Sequence[Shard], device: str | torch.device) -> Judge:
-    """What judges a checkpoint by a few samples, the same each time: how well their genre is heard by
+@dataclass(frozen=True)
+class Audition:
+    """Judges a checkpoint by a few samples, the same each time: how well their genre is heard by
     :func:`music_assets.evaluation.classifier.genre_consistency`, all it hears learned from the training pieces of
-    ``shards`` and held against their validation pieces; None where fewer than two genres have both.
+    ``shards`` and held against their validation pieces, so that test pieces stay unseen.
 
-    A verdict is kept beside its checkpoint until the pieces change.
+    What instruments play is hidden from it: they alone would say much of the genre, whatever the notes are.
+    A verdict is kept beside its checkpoint until the validation pieces change; ``log`` is told of those that are new.
     """
-    originals = [shard for shard in shards if shard.transposition == "original"]
-    pieces = sorted(
-        f"{shard.genre} {shard.piece_ids[row]}"
-        for shard in originals
-        for split in ("train", "valid")
-        for row in shard.where(split)
-    )
-    return partial(_judged, originals, device, hexdigest(str((JUDGE_VERSION, SAMPLES)), *pieces))
+
+    shards: Sequence[Shard]
+    device: str | torch.device = "cpu"
+    log: Callable[[str], None] = lambda line: None
+
+    def __call__(self, checkpoint: Path, genres: Sequence[str]) -> Heard | None:
+        """How well samples of these genres are heard. None where the network cannot make them, fewer than two of the
+        genres have training and validation excerpts, or those are not told apart beyond chance.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        file = checkpoint.with_name(f"{checkpoint.name}.{_FILE}")
+        key = self._key(read_facts(checkpoint), genres)
+        known = _read(file)
+        if known is None or known.key != key:
+            known = _Stored(key=key, heard=self._listen(checkpoint, genres))
+            with publish(file) as fresh:
+                fresh.write_text(known.model_dump_json())
+        return known.heard
+
+    def _key(self, facts: CheckpointFacts, genres: Sequence[str]) -> str:
+        """Tells apart what a verdict depends on. Training pieces do not count, so that the champion is not sampled anew
+        for every new piece: they rarely change much while the validation pieces stay."""
+        return hexdigest(
+            f"{JUDGE_VERSION} {SAMPLES} {_SETTINGS.model_dump_json()} {self._validation_hash} ",
+            f"{sorted(genres)} {facts.model_dump_json()}",
+        )
+
+    @cached_property
+    def _validation_hash(self) -> str:
+        return validation_set(self.shards, sys.maxsize).hash
+
+    @cached_property
+    def _real(self) -> tuple[Excerpts, Excerpts]:
+        """Training and validation excerpts."""
+        originals = [shard for shard in self.shards if shard.transposition == "original"]
+        bars = _SETTINGS.excerpt_bars
+        return (
+            real_excerpts(real_pieces(originals, "train"), bars, _SETTINGS.excerpts_per_piece),
+            real_excerpts(real_pieces(originals, "valid"), bars),
+        )
+
+    def _listen(self, checkpoint: Path, genres: Sequence[str]) -> Heard | None:
+        began = time.monotonic()
+        training, validation = self._real
+        judged = sorted({*genres} & {*training.genres.tolist()} & {*validation.genres.tolist()})
+        name = checkpoint.parent.name
+        if len(judged) < 2:
+            self.log(f"samples of {name} are not judged: fewer than two genres have pieces to hold them against")
+            return None
+        self.log(f"judging {SAMPLES} samples of each of {len(judged)} genres by {name}")
+        try:
+            samples = _samples(checkpoint, judged, self.device)
+        except BadRequest as error:
+            self.log(f"samples of {name} are not judged: {error}")
+            return None
+        generated = generated_excerpts(samples, _SETTINGS.excerpt_bars)
+        found = genre_consistency(training, validation, generated, _SETTINGS, with_programs=False)
+        seconds = f"in {time.monotonic() - began:.0f} s"
+        if found.ceiling.low <= found.floor:
+            self.log(f"samples of {name} are not judged: real music is not told apart beyond chance, {seconds}")
+            return None
+        heard = Heard(share=found.headline.value, low=found.headline.low, high=found.headline.high)
+        self.log(f"genre consistency of {name} {heard}, {seconds}")
+        return heard
 
 
-def _judged(shards: Sequence[Shard], device: str | torch.device, judge: str, checkpoint: Path) -> Heard | None:
-    stored = checkpoint.with_name(f"{checkpoint.name}.{_FILE}")
-    try:
-        known = _Stored.model_validate_json(stored.read_bytes())
-    except (OSError, ValidationError):
-        known = None
-    if known is None or known.judge != judge:
-        known = _Stored(judge=judge, heard=_listen(checkpoint, shards, device))
-        with publish(stored) as file:
-            file.write_text(known.model_dump_json())
-    return known.heard
-
-
-def _listen(path: Path, shards: Sequence[Shard], device: str | torch.device) -> Heard | None:
-    settings = EvaluationSettings()
+def _samples(path: Path, genres: Sequence[str], device: str | torch.device) -> list[Piece]:
     checkpoint = load_checkpoint(path, device)
-    bars, samples = settings.excerpt_bars, list[Piece]()
-    for genre in checkpoint.facts.genres:
-        for one in generate(checkpoint, genre=genre, count=SAMPLES, max_bars=bars):
+    samples = list[Piece]()
+    for genre in genres:
+        for one in generate(checkpoint, _request(genre)):
             found, name = notes(one.ids), f"{genre}-{one.index}"
             samples.append(Piece(name, name, genre, one.ids, found, found.seconds))
-    training = real_excerpts(real_pieces(shards, "train"), bars, settings.excerpts_per_piece)
-    validation = real_excerpts(real_pieces(shards, "valid"), bars)
+    return samples
+
+
+def _request(genre: str) -> Request:
+    return make_request(genre=genre, count=SAMPLES, max_bars=_SETTINGS.excerpt_bars, seed=_SETTINGS.seed)
+
+
+def _read(file: Path) -> _Stored | None:
     try:
-        heard = genre_consistency(training, validation, generated_excerpts(samples, bars), settings).headline
-    except TooFewGenres:
+        return _Stored.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
         return None
-    # Nothing can be said where real music itself is not told apart.
-    return None if math.isnan(heard.low) else Heard(share=heard.value, low=heard.low, high=heard.high)

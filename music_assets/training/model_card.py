@@ -23,7 +23,7 @@ def model_card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, s
     return "\n".join(
         [
             f"**{facts.architecture}**, {facts.parameters:,} weights, {facts.tokens:,} training {counted} in "
-            f"{facts.minutes:.1f} minutes: {score} on held-out pieces. {decision.reason}",
+            f"{facts.minutes:.1f} minutes: {score} on held-out pieces{_consistency(decision)}. {decision.reason}",
             "",
             "| genre | training pieces | training tokens, transposed ones included | bits per note |",
             "|---|---|---|---|",
@@ -36,3 +36,8 @@ def model_card(facts: CheckpointFacts, decision: Decision, links: Mapping[str, s
             *(["", "*Made by* " + ", ".join(f"[{name}]({url})" for name, url in links.items())] if links else []),
         ]
     )
+
+
+def _consistency(decision: Decision) -> str:
+    heard = decision.challenger.heard
+    return "" if heard is None else f", genre consistency {heard}"

@@ -272,7 +272,8 @@ class TrackedRun:
         name = model_name(facts.architecture)
         registered = self._client.search_model_versions(f"name = '{name}' and run_id = '{self.id}'")
         version = int(registered[0].version if registered else self._new_version(name, checkpoint, facts))
-        self._client.set_model_version_tag(name, str(version), "decision", decision.reason)
+        for key, value in {"decision": decision.reason, **decision.numbers}.items():
+            self._client.set_model_version_tag(name, str(version), key, value)
         if decision.won:
             self._client.set_registered_model_alias(name, CHAMPION, str(version))
             self._client.update_registered_model(name, model_card(facts, decision, self._links()))

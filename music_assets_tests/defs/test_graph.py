@@ -99,6 +99,9 @@ def test_the_training_is_in_mlflow(trained: Graph):
     (model,) = tracking.client.search_registered_models()
     assert model.name == "music-assets-gpt"
     assert {alias: int(version) for alias, version in model.aliases.items()} == {"champion": 1}
+    consistency = made.text("genre_consistency")
+    assert re.fullmatch(r"-?\d+% \[-?\d+%, -?\d+%\]", consistency)
+    assert tracking.client.get_model_version(model.name, "1").tags["genre_consistency"] == consistency
 
 
 def test_samples_are_heard_during_training_and_the_model_has_a_card(trained: Graph):

@@ -240,6 +240,8 @@ def test_the_better_of_two_is_champion_here_and_in_mlflow(paths):
     assert int(tracking.client.get_model_version_by_alias("music-assets-gpt", CHAMPION).version) == 2
     version = tracking.client.get_model_version("music-assets-gpt", "2")
     assert version.tags["decision"] == decisions[1].reason
+    assert version.tags["incumbent_bits_per_note"] == f"{decisions[0].challenger.bits:.4f}"
+    assert version.tags["genre_consistency"] == "not measured"  # nobody judged
     logged = tracking.client.get_logged_model(version.tags["model_id"])
     assert logged.status == "READY"
     stored = tracking.client.list_logged_model_artifacts(logged.model_id)
