@@ -14,13 +14,12 @@ from music_assets.evaluation.classifier import Excerpts, generated_excerpts, gen
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.copying import copy_report
 from music_assets.evaluation.features import bar_self_similarity, excerpt, programs_used
-from music_assets.evaluation.pieces import Piece, real_pieces
+from music_assets.evaluation.pieces import Piece, real_pieces, sampled_piece
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.midi.programs import DRUMS
 from music_assets.generation.generate import generate
 from music_assets.generation.request import make_request
-from music_assets.tokens.remi import notes
 from music_assets.tokens.shards import Shard
 
 BARS = 8
@@ -113,9 +112,7 @@ def sampled(checkpoint: Checkpoint, asked: dict[str, str], count: int, held_out:
             requests = [make_request(genre=genre, **{**wishes, "count": count})]
         for request in requests:
             for one in generate(checkpoint, request):
-                name = f"{genre}-{request.seed + one.index}"
-                found = notes(one.ids)
-                yield Piece(name, name, genre, one.ids, found, found.seconds)
+                yield sampled_piece(f"{genre}-{request.seed + one.index}", genre, one.ids)
 
 
 def wishes_of(piece: Piece) -> dict[str, Any]:

@@ -18,14 +18,13 @@ from music_assets.evaluation.classifier import (
     genre_consistency,
     real_excerpts,
 )
-from music_assets.evaluation.pieces import Piece, real_pieces
+from music_assets.evaluation.pieces import Piece, real_pieces, sampled_piece
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.hashing import hexdigest
 from music_assets.foundation.publishing import publish
 from music_assets.generation.generate import generate
 from music_assets.generation.request import Request, make_request
 from music_assets.generation.task import BadRequest
-from music_assets.tokens.remi import notes
 from music_assets.tokens.shards import Shard
 from music_assets.training.champion import Heard
 from music_assets.training.validation import validation_set
@@ -122,12 +121,11 @@ class Audition:
 
 def _samples(path: Path, genres: Sequence[str], device: str | torch.device) -> list[Piece]:
     checkpoint = load_checkpoint(path, device)
-    samples = list[Piece]()
-    for genre in genres:
-        for one in generate(checkpoint, _request(genre)):
-            found, name = notes(one.ids), f"{genre}-{one.index}"
-            samples.append(Piece(name, name, genre, one.ids, found, found.seconds))
-    return samples
+    return [
+        sampled_piece(f"{genre}-{one.index}", genre, one.ids)
+        for genre in genres
+        for one in generate(checkpoint, _request(genre))
+    ]
 
 
 def _request(genre: str) -> Request:

@@ -80,10 +80,11 @@ class _Foretold:
         last = TOKEN_TYPE[ids[place - 1]].astype(np.int64)  # a sequence's first token is foretold nothing
         pair, candidate = np.unique(place * SIZE + code % SIZE, return_inverse=True)
         places, token = np.divmod(pair, SIZE)
+        chances = ngram.chances(sequences, np.append(np.arange(len(ids)), places), np.append(ids, token))
         return cls(
-            nats=np.concatenate([np.empty(0), *ngram.nats(sequences)]),
+            nats=-np.log(chances[: len(ids)]),
             places=places,
-            base=ngram.chances(sequences, places, token),
+            base=chances[len(ids) :],
             right=ids[places] == token,
             candidate=candidate,
             weight=np.ravel_multi_index((last, column, code // SIZE), WEIGHTS),

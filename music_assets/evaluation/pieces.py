@@ -39,11 +39,16 @@ def real_pieces(shards: Iterable[Shard], split: str) -> list[Piece]:
     ]
 
 
+def sampled_piece(name: str, genre: str, ids: NDArray[np.uint16]) -> Piece:
+    """A sample, which may be empty."""
+    found = notes(ids)
+    return Piece(name, name, genre, ids, found, found.seconds)
+
+
 def sampled_pieces(batches: Iterable[SampleBatch]) -> list[Piece]:
     """All samples, empty ones too."""
     return [
-        Piece(name, name, batch.genre, ids, found, found.seconds)
+        sampled_piece(name, batch.genre, ids)
         for batch in batches
         for name, ids in zip(batch.names, batch.ids, strict=True)
-        for found in [notes(ids)]
     ]

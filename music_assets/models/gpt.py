@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from music_assets.models.memory_embedding import MemoryEmbedding
 from music_assets.models.network import CapacityExceeded, Decoder, NetworkConfig, State, TokenNetwork
-from music_assets.tokens.memory import COLUMNS
 from music_assets.tokens.vocabulary import RANGES
 
 PROMPT_IDS = range(RANGES["Genre"].start, RANGES["Control"].stop)
@@ -69,10 +68,6 @@ class GPT(TokenNetwork[GPTConfig]):
         nn.init.zeros_(self.head.weight)
         if config.tied:
             self.head.weight = self.embedding.weight
-
-    @property
-    def columns(self) -> int:
-        return COLUMNS if self.memory else 0
 
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         angles, bias = self.angles(ids.shape[1]), self._bias(ids.shape[1], segment_ids)

@@ -13,6 +13,9 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from music_assets.models.memory_embedding import MemoryEmbedding
+from music_assets.tokens.memory import COLUMNS
+
 IGNORED = -100
 """Target that costs nothing."""
 
@@ -144,10 +147,13 @@ class Decoder(Protocol):
 class TokenNetwork(Network[C]):
     """Predicts the next token of each row."""
 
+    memory: MemoryEmbedding | None
+    """How it is told what memory foretells, if it is."""
+
     @property
     def columns(self) -> int:
         """Of :mod:`music_assets.tokens.memory` that it is told: all, or 0."""
-        return 0
+        return COLUMNS if self.memory else 0
 
     @abstractmethod
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:

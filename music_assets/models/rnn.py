@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from music_assets.models.memory_embedding import MemoryEmbedding
 from music_assets.models.network import NetworkConfig, State, TokenNetwork, run_cells
-from music_assets.tokens.memory import COLUMNS
 
 
 class RNNConfig(NetworkConfig, frozen=True):
@@ -54,10 +53,6 @@ class RNN(TokenNetwork[RNNConfig]):
         self.head = nn.Linear(config.width, vocab_size, bias=False)
         if config.tied:
             self.head.weight = self.embedding.weight
-
-    @property
-    def columns(self) -> int:
-        return COLUMNS if self.memory else 0
 
     def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
         x = self._embedded(ids, candidates)  # [B, T, E]

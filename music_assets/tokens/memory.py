@@ -139,7 +139,7 @@ def _slots(tokens: int) -> int:
     return 1 << (2 * COLUMNS * max(tokens, 1) - 1).bit_length()
 
 
-_INTS, _TABLE, _TABLES, _CUBES = (types.Array(types.int64, dimensions, "C") for dimensions in (1, 2, 3, 4))
+_INTS, _TABLE, _TABLES = (types.Array(types.int64, dimensions, "C") for dimensions in (1, 2, 3))
 _STATES = types.Array(from_dtype(_STATE), 1, "C")
 
 
