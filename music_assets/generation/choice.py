@@ -8,10 +8,16 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from music_assets.tokens.grammar import Grammar
+from music_assets.foundation.midi.programs import FAMILIES
+from music_assets.tokens.grammar import BEFORE_CONSTRAINTS, ORDER, Grammar
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
+_PROGRAMS = np.array(RANGES["Program"])
+_FAMILY = np.arange(len(_PROGRAMS)) // 8
+_FAMILIES = len(FAMILIES) + 1  # and the drums
+_TIME = np.array([_BAR, _EOS, *RANGES["Position"]])
+"""Tokens that end what sounds together."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,11 @@ def choose(
 
     Where of the bar line and the end just one is allowed, it also stands for the other, so that asking for a number of
     bars does not change where a bar ends.
+
+    What only a constraint forbids leaves its probability to what is nearest, not to all alike, or a chord would go on
+    upwards whenever the network would rather hear an instrument that is not asked for: a program leaves it to the
+    others of its family that may join in, for families are what the network is told; if there are none, and of all
+    other tokens, to those that end what sounds together; if there are none, to the programs that may join in.
     """
     tables = grammar.tables
     tokens = choose_tokens(
@@ -61,6 +72,55 @@ def choose(
     if (tokens < 0).any():
         raise AssertionError("The grammar leaves no way on.")
     return tokens
+
+
+@njit(cache=True, nogil=True)
+def _leave_to_nearest(score, legal, may, playing):
+    """Add the probabilities of tokens that are ``legal`` but may not follow to others; see :func:`choose`.
+
+    ``playing`` is the program that played last at this position, -1 for none.
+    """
+    highest = -np.inf
+    for token in range(len(score)):
+        if legal[token]:
+            highest = max(highest, score[token])
+    forbidden, joining = np.zeros(_FAMILIES), np.zeros(_FAMILIES)
+    others = 0.0
+    for token in range(len(score)):
+        if legal[token] and not may[token]:
+            others += np.exp(score[token] - highest)
+    if others == 0:
+        return
+    for program in range(playing + 1, len(_PROGRAMS)):
+        token = _PROGRAMS[program]
+        if may[token]:
+            joining[_FAMILY[program]] += np.exp(score[token] - highest)
+        elif legal[token]:
+            forbidden[_FAMILY[program]] += np.exp(score[token] - highest)
+    for program in range(playing + 1, len(_PROGRAMS)):
+        family = _FAMILY[program]
+        if may[_PROGRAMS[program]] and joining[family] > 0:
+            score[_PROGRAMS[program]] += np.log1p(forbidden[family] / joining[family])
+    for family in range(_FAMILIES):
+        if joining[family] > 0:
+            others -= forbidden[family]
+    if not _share(score, may, _TIME, others, highest):
+        _share(score, may, _PROGRAMS[playing + 1 :], others, highest)
+
+
+@njit(cache=True, nogil=True)
+def _share(score, may, tokens, probability, highest):
+    """Add a probability to those of the tokens that may follow, in their proportions; whether there are any."""
+    total = 0.0
+    for token in tokens:
+        if may[token]:
+            total += np.exp(score[token] - highest)
+    if total == 0:
+        return False
+    for token in tokens:
+        if may[token]:
+            score[token] += np.log1p(max(probability, 0.0) / total)
+    return True
 
 
 _FLOATS, _DOUBLES = types.Array(types.float32, 2, "C"), types.float64[::1]
@@ -82,13 +142,15 @@ def choose_tokens(
     rows, size = logits.shape
     automata = len(first)
     tokens = np.empty(rows, np.int64)
-    may, kept = np.empty(size, np.bool_), np.empty(size, np.int64)
+    legal, may, kept = np.empty(size, np.bool_), np.empty(size, np.bool_), np.empty(size, np.int64)
     score = np.empty(size, np.float64)
     for row in range(rows):
         for token in range(size):
             # The last two automata of a grammar are alternatives.
             may[token] = allowed[states[automata - 2, row], token] | allowed[states[automata - 1, row], token]
         for automaton in range(automata - 2):
+            if automaton == BEFORE_CONSTRAINTS:
+                legal[:] = may
             table = allowed[states[automaton, row]]
             for token in range(size):
                 may[token] &= table[token]
@@ -103,6 +165,9 @@ def choose_tokens(
         if may[_BAR] != may[_EOS]:
             high, low = max(score[_BAR], score[_EOS]), min(score[_BAR], score[_EOS])
             score[_BAR if may[_BAR] else _EOS] = high + np.log1p(np.exp(low - high))
+            legal[_BAR], legal[_EOS] = may[_BAR], may[_EOS]
+        if automata - 2 > BEFORE_CONSTRAINTS:
+            _leave_to_nearest(score, legal, may, (states[ORDER, row] - first[ORDER] + 1) // 2 - 1)
 
         highest = -np.inf
         count = 0

@@ -270,7 +270,7 @@ class Filling(_TokenTask):
 
 def _controls(request: Request) -> Controls:
     """What a prompt says of the wishes; of an instrument that may be of several families it says nothing."""
-    families = [{16 if p == DRUMS else p // 8 for p in programs} for programs in request.instrument_sets]
+    families = [{program // 8 for program in programs} for programs in request.instrument_sets]
     clear = all(len(family) == 1 for family in families)
     return Controls(
         instruments=tuple(sorted({min(family) for family in families})) if clear else (),

@@ -47,7 +47,8 @@ _PHASES: dict[str, dict[str, str]] = {
     "end": {"Pad": "end"},
 }
 _PHASE_NAMES = tuple(_PHASES)
-_BEFORE_CONSTRAINTS = 6  # automata, as _tables orders them
+BEFORE_CONSTRAINTS, ORDER = 6, 5
+"""How many automata come before those of the constraints, and which of them is `order`."""
 _FIRST_PHASES = 4  # passed once, at the start; after them the phase depends on the last token alone
 _TOKENS = {
     **{name: np.array(ids) for name, ids in RANGES.items()},
@@ -168,7 +169,7 @@ class Grammar:
         """A state of the grammar alone, with the first states of the constraints."""
         own = state - _tables(_NOTHING).first[:, 0]
         begun = np.zeros(len(self.tables.first) - len(own), dtype=own.dtype)
-        return self.tables.first[:, 0] + np.insert(own, _BEFORE_CONSTRAINTS, begun)
+        return self.tables.first[:, 0] + np.insert(own, BEFORE_CONSTRAINTS, begun)
 
     def allowed(self, state: Array) -> Array:
         """Ids that may follow, bool[batch, size]; never empty."""
