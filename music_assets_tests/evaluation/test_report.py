@@ -72,7 +72,7 @@ def pieces(seed: int, count: int) -> list[Piece]:
     ]
 
 
-def likelihoods() -> list[Likelihood]:
+def likelihoods(of_network: float = 3.0) -> list[Likelihood]:
     return [
         Likelihood(
             model,
@@ -88,7 +88,7 @@ def likelihoods() -> list[Likelihood]:
             2.0,
         )
         for genre in (ALL_GENRES, "march", "reel")
-        for model, bits in (("gpt", 3.0), ("6-gram", 4.0))
+        for model, bits in (("gpt", of_network), ("6-gram", 4.0))
     ]
 
 
@@ -229,3 +229,9 @@ def test_a_feature_that_is_the_same_everywhere_but_for_rounding():
     shares, labels = features.scalar_histograms(same)
     assert [share.sum() for share in shares] == [1.0, 1.0]
     assert labels[1] == number(1.0)
+
+
+@pytest.mark.parametrize(("bits", "said"), [(3.0, False), (3.79, False), (3.81, True), (4.5, True)])
+def test_a_baseline_that_comes_close_is_told_at_the_top(bits: float, said: bool):
+    found = likelihood.show(stored(Likelihoods(likelihoods(bits), "6-gram", 1.0)))
+    assert any("hardly better than none" in caveat for caveat in found.caveats) == said

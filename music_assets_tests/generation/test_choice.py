@@ -54,9 +54,9 @@ def left_to_nearest(score, allowed, playing):
     """Logits, float64[V], where a constraint's forbidden tokens have left their probability to others."""
     chance = np.exp(score - score.max())
     result, left = np.where(allowed, chance, 0), np.where(allowed, 0, chance)
-    joining = PROGRAM & (NUMBER > playing)
+    joining = PROGRAM & (playing < NUMBER)
     for family in range(17):
-        of_family = joining & (NUMBER // 8 == family)
+        of_family = joining & (family == NUMBER // 8)
         if result[of_family].any():
             result[of_family] *= 1 + left[of_family].sum() / result[of_family].sum()
             left[of_family] = 0

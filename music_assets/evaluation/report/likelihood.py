@@ -1,6 +1,6 @@
 """What unheard music costs the model, beside what can be said without it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
 
@@ -13,6 +13,8 @@ from music_assets.evaluation.results import StoredResult, load_result
 from music_assets.evaluation.settings import ReportSettings
 from music_assets.evaluation.subject import Subject
 
+CLOSE = 0.05
+"""A network that saves less of the bits than this share is said to be hardly better than the baseline."""
 PART_COLOURS = ("#4477aa", "#88aacc", "#dd7733", "#eebb88", "#999999", "#44aa77")
 
 
@@ -24,7 +26,6 @@ def load(subject: Subject, _: ReportSettings) -> StoredResult[Likelihoods]:
 def show(result: StoredResult[Likelihoods]) -> Content:
     """The table, the plot and the headline."""
     found = result.found
-    counted_all = found.baseline_share >= 1
     return Content(
         values={
             "rows": found.rows,
@@ -34,15 +35,33 @@ def show(result: StoredResult[Likelihoods]) -> Content:
             "confidence": result.settings.confidence,
         },
         headline=_headline(found),
-        caveats=() if counted_all else (f"The n-gram counted {found.baseline_share:.0%} of the training tokens.",),
+        caveats=[*_caveats(found)],
         settings={"likelihood": result.settings.model_dump_json()},
     )
 
 
-def _headline(found: Likelihoods) -> Headline:
+def _caveats(found: Likelihoods) -> Iterator[str]:
+    if found.baseline_share < 1:
+        yield f"The n-gram counted {found.baseline_share:.0%} of the training tokens."
+    model, baseline = _overall(found)
+    saved = 1 - model.bits_per_note / baseline.bits_per_note
+    if saved < CLOSE:
+        yield (
+            f"The network is hardly better than none: it needs {number(model.bits_per_note)} bits per note, the "
+            f"{baseline.model} {number(baseline.bits_per_note)}."
+        )
+
+
+def _overall(found: Likelihoods) -> tuple[Likelihood, Likelihood]:
+    """Of all genres, the network's row and the baseline's."""
     overall = {row.model: row for row in found.rows if row.genre == ALL_GENRES}
     baseline = overall.pop(found.baseline)
     (model,) = overall.values()
+    return model, baseline
+
+
+def _headline(found: Likelihoods) -> Headline:
+    model, baseline = _overall(found)
     change = model.bits_per_note / baseline.bits_per_note - 1
     return Headline(
         "bits per note",
