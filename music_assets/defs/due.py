@@ -21,6 +21,7 @@ from music_assets.tokens.build import pieces_to_encode, stored_shard, transposed
 from music_assets.tokens.shards import Shard, stored_hash
 from music_assets.tokens.transposition import TRANSPOSITIONS
 
+MEASURES_OF_MODEL = ("likelihood", "control_report")
 MEASURES_OF_SAMPLES = ("feature_stats", "copy_report", "consistency_report")
 
 
@@ -51,8 +52,8 @@ def _after(*, unless: tuple[str, ...], label: str) -> dg.AutomationCondition:
 
 # New shards alone say nothing new of a model.
 after_the_model = _after(unless=("token_shards",), label="after the model")
-# The likelihood of a new checkpoint comes before its samples: alone it makes no report.
-after_the_samples = _after(unless=("token_shards", "likelihood"), label="after the samples")
+# What is measured of a new checkpoint itself comes before its samples: alone it makes no report.
+after_the_samples = _after(unless=("token_shards", *MEASURES_OF_MODEL), label="after the samples")
 
 
 def pieces_due(instance: dg.DagsterInstance, paths: DataPaths) -> Iterator[Due]:
@@ -200,7 +201,7 @@ def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: st
         made = latest(instance, dg.AssetKey(asset), architecture)
         return made is None or made.text("run") != champion or made.storage_id < after or not (folder / file).exists()
 
-    after = {"likelihood": 0, **dict.fromkeys(MEASURES_OF_SAMPLES, sampled)}
+    after = {**dict.fromkeys(MEASURES_OF_MODEL, 0), **dict.fromkeys(MEASURES_OF_SAMPLES, sampled)}
     due = [measure for measure, inputs in after.items() if is_due(measure, f"{measure}.json", inputs)]
     measured = [latest(instance, dg.AssetKey(measure), architecture) for measure in after]
     newest = max([sampled, *(one.storage_id for one in measured if one)])

@@ -93,6 +93,51 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data
 
 @dg.asset(
     group_name="evaluation",
+    kinds={"torch", "json"},
+    code_version="1",
+    partitions_def=architectures,
+    deps=[checkpoint, _shards],
+    automation_condition=after_the_model,
+    pool="gpu",
+)
+@user_errors_as_failures
+def control_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """Are wishes obeyed? The champion is asked for what real test pieces have: instruments, tempo, time signature,
+    bars, key and density; what it makes is measured, beside what it makes unasked.
+    """
+    from music_assets.checkpoints.storage import load_checkpoint
+    from music_assets.evaluation import controls
+    from music_assets.evaluation.subject import champion_of
+    from music_assets.training.precision import choose_device
+
+    subject = champion_of(data.paths, context.partition_key)
+    network, held_out = load_checkpoint(subject.checkpoint, choose_device()), subject.real("test")
+    context.log.info(f"asking after the beginnings of up to {config.control_requests} test pieces")
+
+    def metadata(found: controls.ControlReport) -> dict[str, Any]:
+        return {
+            "obeyed": table(
+                {
+                    "control": row.control,
+                    "measure": row.measure,
+                    "requests": row.requests,
+                    "without": row.without.value,
+                    "alone": row.alone.value if row.alone else None,
+                    "together": row.together.value,
+                    "together_low": row.together.low,
+                    "together_high": row.together.high,
+                }
+                for row in found.rows
+            )
+        }
+
+    return _measure(
+        "control_report", subject, config, lambda: controls.control_report(network, held_out, config), metadata
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
     kinds={"json"},
     code_version="1",
     partitions_def=architectures,
@@ -233,7 +278,7 @@ def _measure(
     kinds={"html"},
     code_version="1",
     partitions_def=architectures,
-    deps=[generated_samples, _shards, likelihood, feature_stats, copy_report, consistency_report],
+    deps=[generated_samples, _shards, likelihood, control_report, feature_stats, copy_report, consistency_report],
     automation_condition=after_the_samples,
 )
 @user_errors_as_failures

@@ -6,7 +6,7 @@ from music_assets.foundation.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """Settings of the likelihood, the feature statistics, the genre classifier and the copying test."""
+    """Settings of all measures: likelihood, features, genre classifier, copying and controls."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every resampling, split and classifier.")
     excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
@@ -27,6 +27,9 @@ class EvaluationSettings(Settings):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the confidence intervals.")
     classifier_trees: int = Field(default=300, ge=10, description="Trees of the genre classifier.")
     worst_copies: int = Field(default=10, ge=0, description="Longest shared runs that the copying report lists.")
+    control_requests: int = Field(
+        default=48, ge=1, description="Beginnings of test pieces that are asked after, each in four ways."
+    )
     ngram_order: int = Field(
         default=8, ge=1, le=16, description="Longest order tried for the n-gram beside the network."
     )

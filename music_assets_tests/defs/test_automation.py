@@ -257,8 +257,9 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
     report(graph, "token_shards", "jig|original")
     assert conditions.tick() == {}
     report(graph, "checkpoint", "gpt")
-    assert conditions.tick() == {"likelihood": {"gpt"}}
+    assert conditions.tick() == {"likelihood": {"gpt"}, "control_report": {"gpt"}}
     report(graph, "likelihood", "gpt")
+    report(graph, "control_report", "gpt")
     assert conditions.tick() == {}
     report(graph, "generated_samples", "gpt|jig")
     assert conditions.tick() == {
@@ -274,7 +275,7 @@ def test_a_piano_roll_is_followed_like_any_other(graph: Graph):
     conditions = Conditions(graph)
     conditions.tick()
     report(graph, "checkpoint", "pianoroll", run="a", champion="a", champion_genres="jig")
-    assert conditions.tick() == {"likelihood": {"pianoroll"}}
+    assert conditions.tick() == {"likelihood": {"pianoroll"}, "control_report": {"pianoroll"}}
     assert keys(tick(graph, automation.new_checkpoint)) == ["pianoroll|jig"]
 
 

@@ -27,7 +27,7 @@ from music_assets_tests.midi_files import write_corpus, write_tune
 
 pytestmark = pytest.mark.slow
 
-MEASURES = ("likelihood", "feature_stats", "copy_report", "consistency_report")
+MEASURES = ("likelihood", "control_report", "feature_stats", "copy_report", "consistency_report")
 
 
 def shard_states(graph: Graph) -> dict[str, tuple[int, bytes]]:

@@ -10,10 +10,11 @@ import pytest
 
 from music_assets.evaluation.classifier import judge
 from music_assets.evaluation.comparison import compare_features
+from music_assets.evaluation.controls import CORRELATION, ControlReport, Obedience
 from music_assets.evaluation.copying import copy_report
 from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood, Likelihoods
 from music_assets.evaluation.pieces import Piece
-from music_assets.evaluation.report import consistency, copying, features, likelihood, samples, training
+from music_assets.evaluation.report import consistency, controls, copying, features, likelihood, samples, training
 from music_assets.evaluation.report.numbers import estimate, level, number, percent
 from music_assets.evaluation.report.page import SECTIONS, Page, write_page
 from music_assets.evaluation.report.samples import Samples
@@ -92,6 +93,16 @@ def likelihoods(of_network: float = 3.0) -> list[Likelihood]:
     ]
 
 
+def control_rows() -> ControlReport:
+    low, high = Estimate(0.1, -0.1, 0.3), Estimate(0.8, 0.7, 0.9)
+    return ControlReport(
+        [
+            Obedience("bars", "as many bars", True, 9, low, None, Estimate(1, 1, 1)),
+            Obedience("density", CORRELATION, False, 9, low, high, high),
+        ]
+    )
+
+
 def batch(folder: Path, *names: str) -> SampleBatch:
     """Samples of a genre whose files are of a few bytes, if they are there at all."""
     return SampleBatch(
@@ -129,6 +140,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Page:
             "likelihood": likelihood.show(stored(Likelihoods(likelihoods(), "6-gram", 0.25))),
             "training": training.show(TrainingCurves([(1, 3.0), (2, 2.0), (3, 1.0)], [(1, 5.0), (3, 4.0)], 3)),
             "consistency": consistency.show(stored(judge(train, test, made, SETTINGS))),
+            "controls": controls.show(stored(control_rows())),
             "features": features.show(stored(compare_features(test, made, SETTINGS))),
             "copying": copying.show(stored(copy_report(train, test, made, SETTINGS))),
             "samples": samples.show(Samples([batch(folder, *names)], players_per_genre=3)),
@@ -155,14 +167,14 @@ def test_the_script_of_the_plots_is_there_once(content: Page, tmp_path: Path):
     write_page(tmp_path / "report.html", content)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert text.count("plotly.js v") == 1
-    assert text.count('class="plotly-graph-div"') == 5
+    assert text.count('class="plotly-graph-div"') == 6
     assert len(text) < 7_000_000
 
 
 def test_headline_numbers_and_caveats(page: Reading, content: Page):
     assert "3.00 [2.90 to 3.10]" in page.text
     assert "25% below 6-gram (4.00)" in page.text
-    for section in ("consistency", "features", "copying"):
+    for section in ("consistency", "controls", "features", "copying"):
         headline = content.contents[section].headline
         assert headline is not None
         assert f"{headline.name} {headline.number} {headline.meaning}" in page.text
@@ -173,8 +185,9 @@ def test_headline_numbers_and_caveats(page: Reading, content: Page):
 def test_settings_are_those_that_the_results_were_made_with(page: Reading):
     assert "90% interval" in page.text
     assert "95% interval" not in page.text
-    assert f"settings of likelihood, genre consistency, musical features, copying {SETTINGS.model_dump_json()}" in (
-        page.text
+    assert (
+        f"settings of likelihood, genre consistency, controls, musical features, copying {SETTINGS.model_dump_json()}"
+        in (page.text)
     )
     assert 'settings of sampling {"reel": {"instruments": [],' in page.text
     assert '"temperature": 0.8' in page.text
