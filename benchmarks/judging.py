@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.classifier import Excerpts, generated_excerpts, genre_consistency, real_excerpts
 from music_assets.evaluation.comparison import compare_features
+from music_assets.evaluation.controls import Facts
 from music_assets.evaluation.copying import copy_report
 from music_assets.evaluation.features import bar_self_similarity, excerpt, programs_used
 from music_assets.evaluation.pieces import Piece, real_pieces, sampled_piece
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.settings import EvaluationSettings
-from music_assets.foundation.midi.programs import DRUMS
 from music_assets.generation.generate import generate
 from music_assets.generation.request import make_request
 from music_assets.tokens.shards import Shard
@@ -97,11 +97,12 @@ class Judge:
 
 
 def sampled(checkpoint: Checkpoint, asked: dict[str, str], count: int, held_out: Sequence[Piece]) -> Iterator[Piece]:
-    """Samples of every genre of the checkpoint; with the wish `wishes=real` what real pieces have is asked for."""
+    """Samples of every genre of the checkpoint; with the wish `wishes=real` what real beginnings have is
+    asked for."""
     wishes: dict[str, Any] = {"max_bars": BARS, **{key: value for key, value in asked.items() if key != "wishes"}}
     for genre in checkpoint.facts.genres:
         if asked.get("wishes") == "real":
-            pieces = [piece for piece in held_out if piece.genre == genre and len(piece.notes)]
+            pieces = [piece for piece in held_out if piece.genre == genre and Facts.of(piece, BARS).instruments]
             if not pieces:  # nor is the genre judged
                 continue
             requests = [
@@ -116,14 +117,9 @@ def sampled(checkpoint: Checkpoint, asked: dict[str, str], count: int, held_out:
 
 
 def wishes_of(piece: Piece) -> dict[str, Any]:
-    """What one would ask for to get such a piece."""
-    made = piece.notes
-    programs = np.unique(made.program).tolist()
-    return {
-        "instruments": ["drums" if program == DRUMS else str(program) for program in programs],
-        "density": min(max(len(made) / made.bar_lengths.sum(), 0.01), 64.0),
-        "bars": BARS,
-    }
+    """What one would ask for to get the beginning of such a piece."""
+    wishes = Facts.of(piece, BARS).wishes
+    return {**wishes["instruments"], **wishes["density"], "bars": BARS}
 
 
 def variety(samples: Sequence[Piece]) -> float:

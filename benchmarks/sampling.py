@@ -3,7 +3,8 @@
     python -m benchmarks.sampling --data DIR [--samples 24] temperature=1 temperature=0.9,guidance=2 wishes=real
 
 Each argument is one row: `default`, or fields of a request that differ from it. `wishes=real` asks each sample for the
-instruments, the density and the bars of a real test piece of its genre. All samples have 8 bars unless said otherwise.
+instruments and the density of the first 8 bars of a real test piece of its genre, and for 8 bars. All samples have 8
+bars unless said otherwise.
 What the columns are is said in `benchmarks/judging.py`; the last one is notes per second of sampling.
 """
 

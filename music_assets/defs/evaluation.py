@@ -9,12 +9,12 @@ from pydantic import Field
 from music_assets.defs.due import after_the_model, after_the_samples
 from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
-from music_assets.defs.metadata import table
+from music_assets.defs.metadata import rows, table
 from music_assets.defs.model import checkpoint
 from music_assets.defs.partitions import GENRES, architectures
 from music_assets.defs.resources import Data, Links, latest
 from music_assets.defs.tokens import token_shards
-from music_assets.evaluation.results import NotMeasurable, save_result, save_why_not
+from music_assets.evaluation.results import NotMeasurable, save_result, save_tables, save_why_not
 from music_assets.evaluation.settings import EvaluationSettings, ReportSettings
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
@@ -202,6 +202,18 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationConfig, dat
             "share_above_real_pieces": found.share_above.value,
             "low": found.share_above.low,
             "high": found.share_above.high,
+            "by_genre": table(
+                {
+                    "genre": one.genre,
+                    "samples": len(one.generated),
+                    "longest": int(one.generated.max()),
+                    "threshold": one.threshold,
+                    "share_above": one.share_above.value,
+                    "low": one.share_above.low,
+                    "high": one.share_above.high,
+                }
+                for one in found.genres
+            ),
             "longest_runs": table(
                 {"sample": case.sample, "run": case.run, "training_piece": case.piece_id} for case in found.cases
             ),
@@ -254,7 +266,7 @@ def _measure(
     find: Callable[[], T],
     metadata: Callable[[T], Mapping[str, Any]],
 ) -> dg.MaterializeResult:
-    """Measure, keep what was found with its settings, and say so.
+    """Measure, keep what was found with its settings, its tables as CSV beside it, and say so.
 
     What the pieces do not allow to measure is a sentence of the report, and no failure.
     """
@@ -267,6 +279,7 @@ def _measure(
     else:
         save_result(path, run, settings, found)
         said = metadata(found)
+    save_tables(path, {label: rows(value) for label, value in said.items() if isinstance(value, dg.TableMetadataValue)})
     made_with = dg.MetadataValue.json(settings.model_dump())
     return dg.MaterializeResult(
         metadata={"run": run, **said, "settings": made_with, "path": dg.MetadataValue.path(path)}

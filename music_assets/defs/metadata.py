@@ -16,6 +16,11 @@ def table(rows: Iterable[Mapping[str, Any]]) -> dg.MetadataValue:
     return dg.MetadataValue.table(records)
 
 
+def rows(found: dg.TableMetadataValue) -> list[dict[str, str | int | float | bool | None]]:
+    """The rows of a :func:`table`."""
+    return [dict(record.data) for record in found.records]
+
+
 def _cell(value: Any) -> str | int | float | bool | None:
     if isinstance(value, float):
         return float(f"{value:.4g}")

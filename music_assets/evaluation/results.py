@@ -1,11 +1,12 @@
 """Results as JSON files: what a measure found of a checkpoint, and the settings that it found it with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import polars as pl
 from pydantic import TypeAdapter
 
 from music_assets.evaluation.settings import EvaluationSettings
@@ -44,6 +45,19 @@ def save_result(path: Path, run: str, settings: EvaluationSettings, found: objec
 def save_why_not(path: Path, run: str, settings: EvaluationSettings, why_not: str) -> None:
     """Write, in the place of a result, why there is none of the checkpoint ``run``: one sentence."""
     _write(path, run, settings, {"why_not": why_not})
+
+
+def save_tables(path: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Write the tables of the result at ``path`` beside it, ``<result>.<table>.csv``, in place of those of before.
+
+    Floats of whole columns stay floats; a missing value is an empty cell.
+    """
+    files = {path.with_suffix(f".{name}.csv"): table for name, table in tables.items()}
+    for file, table in files.items():
+        with publish(file) as fresh:
+            pl.DataFrame(table, infer_schema_length=None).write_csv(fresh)
+    for old in {*path.parent.glob(f"{path.stem}.*.csv")} - {*files}:
+        old.unlink()
 
 
 def _write(path: Path, run: str, settings: EvaluationSettings, outcome: Mapping[str, Any]) -> None:

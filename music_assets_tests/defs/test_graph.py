@@ -140,6 +140,9 @@ def test_samples_and_reports(trained: Graph):
     assert "gpt" in models
     for row in likelihoods:
         assert sum(row["parts"].values()) == pytest.approx(row["bits_per_note"])
+    by_genre = pl.read_csv(folder / "likelihood.by_genre.csv")
+    assert by_genre["bits_per_note"].to_list() == pytest.approx([row["bits_per_note"] for row in likelihoods], rel=1e-3)
+    assert {path.name.split(".")[0] for path in folder.glob("*.csv")} == {*MEASURES}
     page = (folder / "report.html").read_text()
     assert "<audio" in page
     assert "Not in this report" not in page
@@ -303,6 +306,7 @@ def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
     assert re.findall(r"Not in this report: (.*?)[:,]", page) == [
         "There is no test piece with a note to score",
         "Genre consistency needs two genres with training",
+        "No test piece begins with a note that the network has heard",
         "No genre has both samples and test pieces of 2 bars",
         "Copying is judged beside test pieces of the samples&#39; genres",
     ]

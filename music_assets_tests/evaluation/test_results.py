@@ -4,10 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from music_assets.evaluation.arrays import Floats, Integers, Strings
-from music_assets.evaluation.results import BadResult, NotMeasurable, load_result, save_result, save_why_not
+from music_assets.evaluation.results import (
+    BadResult,
+    NotMeasurable,
+    load_result,
+    save_result,
+    save_tables,
+    save_why_not,
+)
 from music_assets.evaluation.settings import EvaluationSettings
 
 
@@ -85,3 +93,16 @@ def test_in_the_place_of_a_result_stands_why_there_is_none(tmp_path: Path):
         load_result(path, "run 1", Outer)
     with pytest.raises(BadResult, match="of the checkpoint run 1 and not of run 2"):
         load_result(path, "run 2", Outer)
+
+
+def test_tables_lie_beside_the_result_and_old_ones_go(tmp_path: Path):
+    path = tmp_path / "copy_report.json"
+    other = tmp_path / "likelihood.by_genre.csv"
+    other.write_text("kept")
+    save_tables(
+        path, {"runs": [{"genre": "jig, slip", "run": 1}, {"genre": "reel", "run": 2.5}], "cases": [{"a": None}]}
+    )
+    read = pl.read_csv(tmp_path / "copy_report.runs.csv")
+    assert read.to_dicts() == [{"genre": "jig, slip", "run": 1.0}, {"genre": "reel", "run": 2.5}]
+    save_tables(path, {"cases": []})
+    assert {file.name for file in tmp_path.glob("*.csv")} == {"copy_report.cases.csv", "likelihood.by_genre.csv"}
