@@ -21,7 +21,7 @@ from music_assets.tokens.build import pieces_to_encode, stored_shard, transposed
 from music_assets.tokens.shards import Shard, stored_hash
 from music_assets.tokens.transposition import TRANSPOSITIONS
 
-MEASURES_OF_MODEL = ("likelihood", "control_report")
+MEASURES_OF_MODEL = ("likelihood", "control_report", "infill_report")
 MEASURES_OF_SAMPLES = ("feature_stats", "copy_report", "consistency_report")
 
 

@@ -138,6 +138,53 @@ def control_report(context: dg.AssetExecutionContext, config: EvaluationConfig, 
 
 @dg.asset(
     group_name="evaluation",
+    kinds={"torch", "json"},
+    code_version="1",
+    partitions_def=architectures,
+    deps=[checkpoint, _shards],
+    automation_condition=after_the_model,
+    pool="gpu",
+)
+@user_errors_as_failures
+def infill_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """Do infills fit? Bars of test pieces are cut out, all instruments or one of them, and written again by the
+    champion: how close that is to what stood there, beside repeating the bar before, the bar behind, and nothing.
+    """
+    from music_assets.checkpoints.storage import load_checkpoint
+    from music_assets.evaluation import infills
+    from music_assets.evaluation.subject import champion_of
+    from music_assets.training.precision import choose_device
+
+    subject = champion_of(data.paths, context.partition_key)
+    network, held_out = load_checkpoint(subject.checkpoint, choose_device()), subject.real("test")
+    context.log.info(f"filling up to {config.infill_spans} spans of test pieces")
+
+    def metadata(found: infills.InfillReport) -> dict[str, Any]:
+        return {
+            "notes_around": found.context_notes,
+            "notes_around_lost": found.context_lost,
+            "notes_around_added": found.context_added,
+            "fit": table(
+                {
+                    "spans": row.spans,
+                    "measure": row.measure,
+                    "filling": row.filling,
+                    "count": row.count,
+                    "value": row.estimate.value,
+                    "low": row.estimate.low,
+                    "high": row.estimate.high,
+                }
+                for row in found.rows
+            ),
+        }
+
+    return _measure(
+        "infill_report", subject, config, lambda: infills.infill_report(network, held_out, config), metadata
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
     kinds={"json"},
     code_version="1",
     partitions_def=architectures,
@@ -291,7 +338,16 @@ def _measure(
     kinds={"html"},
     code_version="1",
     partitions_def=architectures,
-    deps=[generated_samples, _shards, likelihood, control_report, feature_stats, copy_report, consistency_report],
+    deps=[
+        generated_samples,
+        _shards,
+        likelihood,
+        control_report,
+        infill_report,
+        feature_stats,
+        copy_report,
+        consistency_report,
+    ],
     automation_condition=after_the_samples,
 )
 @user_errors_as_failures

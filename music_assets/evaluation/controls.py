@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.features import excerpt
-from music_assets.evaluation.pieces import Piece, sampled_piece
-from music_assets.evaluation.resampling import Estimate, bootstrap_weights, percentile_interval
+from music_assets.evaluation.pieces import Piece, in_turn, sampled_piece
+from music_assets.evaluation.resampling import Estimate, bootstrap_weights, percentile_interval, resampled_mean
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.keys import KEYS, estimate_key, parse_key
@@ -54,7 +54,7 @@ class Facts(NamedTuple):
             tempo=closest_tempo(round(60e6 / notes.tempo)),
             density=len(notes) / max(float(notes.bar_lengths.sum()), 1.0),
             bars=count,
-            key=_key(notes),
+            key=key_of(notes),
             time_signatures=tuple("/".join(map(str, TIME_SIGNATURES[index])) for index in signatures),
             pitch_classes=np.bincount(notes.pitch[pitched] % 12, minlength=12),
         )
@@ -163,7 +163,7 @@ def control_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: 
     heard = frozenset(facts.programs)
     asked = [
         (piece, found)
-        for index, piece in enumerate(_in_turn(held_out, facts.genres, settings.control_requests))
+        for index, piece in enumerate(in_turn(held_out, facts.genres)[: settings.control_requests])
         for found in [Facts.of(piece, LENGTHS[index % len(LENGTHS)])]
         if found.instruments and (not heard or found.instruments <= heard)
     ]
@@ -183,7 +183,9 @@ def control_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: 
     rows = []
     for measure in MEASURES:
         estimates = {
-            name: _mean([measure.of(*pair) for pair in zip(wanted, made[name], strict=True)], weights, settings)
+            name: resampled_mean(
+                [measure.of(*pair) for pair in zip(wanted, made[name], strict=True)], weights, settings.confidence
+            )
             for name in ("without", "together", *(() if measure.always else (measure.control,)))
         }
         count = sum(measure.control in found.wishes for found in wanted)
@@ -196,13 +198,6 @@ def control_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: 
 
 def _row(control: str, measure: str, always: bool, requests: int, found: Mapping[str, Estimate]) -> Obedience:
     return Obedience(control, measure, always, requests, found["without"], found.get(control), found["together"])
-
-
-def _in_turn(pieces: Sequence[Piece], genres: Sequence[str], count: int) -> list[Piece]:
-    """So many pieces with notes, a genre after the other."""
-    by_genre = [[piece for piece in pieces if piece.genre == genre and len(piece.notes)] for genre in genres]
-    longest = max(map(len, by_genre), default=0)
-    return [of[place] for place in range(longest) for of in by_genre if place < len(of)][:count]
 
 
 def _made(
@@ -227,17 +222,6 @@ def _made(
         return list(pool.map(make, range(len(asked))))
 
 
-def _mean(values: Sequence[float], weights: NDArray[np.float64], settings: EvaluationSettings) -> Estimate:
-    """Of the values that are defined."""
-    of = np.asarray(values, np.float64)
-    defined = np.isfinite(of)
-    if not defined.any():
-        return Estimate(np.nan, np.nan, np.nan)
-    with np.errstate(invalid="ignore"):
-        resampled = weights[:, defined] @ of[defined] / weights[:, defined].sum(axis=1)
-    return percentile_interval(float(of[defined].mean()), resampled, settings.confidence)
-
-
 def _correlation(
     asked: Sequence[Facts], made: Sequence[Facts], weights: NDArray[np.float64], settings: EvaluationSettings
 ) -> Estimate:
@@ -256,8 +240,11 @@ def pearson(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.
     return float(share @ (x * y) / spread) if spread > 1e-12 else float("nan")
 
 
-def _key(notes: NoteArray) -> int | None:
-    """The estimated key of what is not drums, its pitch classes weighed by how long they sound."""
+def key_of(notes: NoteArray, some: NDArray[np.bool_] | None = None) -> int | None:
+    """The index in ``KEYS`` of the estimated key of all notes but drums, or of ``some`` bool[n], its pitch classes
+    weighed by how long they sound; None where there is none."""
     pitched = notes.program != DRUMS
+    if some is not None:
+        pitched &= some
     found = estimate_key(np.bincount(notes.pitch[pitched] % 12, weights=notes.duration[pitched], minlength=12))
     return None if found is None else found[0]

@@ -1,7 +1,8 @@
 """Real and generated music in the one form that every measure takes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +53,12 @@ def sampled_pieces(batches: Iterable[SampleBatch]) -> list[Piece]:
         for batch in batches
         for name, ids in zip(batch.names, batch.ids, strict=True)
     ]
+
+
+def in_turn(pieces: Iterable[Piece], genres: Sequence[str]) -> list[Piece]:
+    """The pieces of some genres that have notes, a genre after the other, so that any first ones are of all."""
+    by_genre: dict[str, list[Piece]] = {genre: [] for genre in genres}
+    for piece in pieces:
+        if piece.genre in by_genre and len(piece.notes):
+            by_genre[piece.genre].append(piece)
+    return [piece for turn in zip_longest(*by_genre.values()) for piece in turn if piece is not None]

@@ -33,3 +33,15 @@ def percentile_interval(value: float, resampled: NDArray[np.float64], confidence
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def resampled_mean(values: Sequence[float], weights: NDArray[np.float64], confidence: float) -> Estimate:
+    """The mean of n values, those left out that are not defined, with its interval over :func:`bootstrap_weights`
+    (rounds, n); NaN where none is defined."""
+    of = np.asarray(values, np.float64)
+    defined = np.isfinite(of)
+    if not defined.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    with np.errstate(invalid="ignore"):
+        resampled = weights[:, defined] @ of[defined] / weights[:, defined].sum(axis=1)
+    return percentile_interval(float(of[defined].mean()), resampled, confidence)

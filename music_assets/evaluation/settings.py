@@ -6,7 +6,7 @@ from music_assets.foundation.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """Settings of all measures: likelihood, features, genre classifier, copying and controls."""
+    """Settings of all measures: likelihood, features, genre classifier, copying, controls and infills."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every resampling, split and classifier.")
     excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
@@ -30,6 +30,7 @@ class EvaluationSettings(Settings):
     control_requests: int = Field(
         default=48, ge=1, description="Beginnings of test pieces that are asked after, each in four ways."
     )
+    infill_spans: int = Field(default=48, ge=1, description="Spans of test pieces that are cut out and filled.")
     ngram_order: int = Field(
         default=8, ge=1, le=16, description="Longest order tried for the n-gram beside the network."
     )

@@ -13,7 +13,14 @@ from music_assets.paths import DataPaths
 from music_assets_tests.midi_files import write_corpus
 
 TINY = {"network": {"layers": 1, "width": 32, "heads": 2, "context": 64}, "minutes": None, "tokens": 12_000}
-QUICK = {"control_requests": 2, "bootstrap_rounds": 50, "floor_rounds": 10, "classifier_trees": 20, "excerpt_bars": 2}
+QUICK = {
+    "control_requests": 2,
+    "infill_spans": 2,
+    "bootstrap_rounds": 50,
+    "floor_rounds": 10,
+    "classifier_trees": 20,
+    "excerpt_bars": 2,
+}
 
 
 @dataclass

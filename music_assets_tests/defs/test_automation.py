@@ -12,6 +12,7 @@ import pytest
 
 from music_assets.definitions import defs
 from music_assets.defs import automation
+from music_assets.defs.due import MEASURES_OF_MODEL
 from music_assets.defs.partitions import GENRES
 from music_assets.defs.resources import Data
 from music_assets_tests.defs.conftest import Graph
@@ -257,9 +258,9 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
     report(graph, "token_shards", "jig|original")
     assert conditions.tick() == {}
     report(graph, "checkpoint", "gpt")
-    assert conditions.tick() == {"likelihood": {"gpt"}, "control_report": {"gpt"}}
-    report(graph, "likelihood", "gpt")
-    report(graph, "control_report", "gpt")
+    assert conditions.tick() == {measure: {"gpt"} for measure in MEASURES_OF_MODEL}
+    for measure in MEASURES_OF_MODEL:
+        report(graph, measure, "gpt")
     assert conditions.tick() == {}
     report(graph, "generated_samples", "gpt|jig")
     assert conditions.tick() == {
@@ -275,7 +276,7 @@ def test_a_piano_roll_is_followed_like_any_other(graph: Graph):
     conditions = Conditions(graph)
     conditions.tick()
     report(graph, "checkpoint", "pianoroll", run="a", champion="a", champion_genres="jig")
-    assert conditions.tick() == {"likelihood": {"pianoroll"}, "control_report": {"pianoroll"}}
+    assert conditions.tick() == {measure: {"pianoroll"} for measure in MEASURES_OF_MODEL}
     assert keys(tick(graph, automation.new_checkpoint)) == ["pianoroll|jig"]
 
 

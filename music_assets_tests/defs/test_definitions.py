@@ -17,13 +17,14 @@ GRAPH = {
     "generated_samples": ("generation", {"checkpoint"}),
     "likelihood": ("evaluation", {"checkpoint", "token_shards"}),
     "control_report": ("evaluation", {"checkpoint", "token_shards"}),
+    "infill_report": ("evaluation", {"checkpoint", "token_shards"}),
     "feature_stats": ("evaluation", {"generated_samples", "token_shards"}),
     "copy_report": ("evaluation", {"generated_samples", "token_shards"}),
     "consistency_report": ("evaluation", {"generated_samples", "token_shards"}),
     "evaluation_report": (
         "evaluation",
         {
-            *("generated_samples", "token_shards", "likelihood", "control_report"),
+            *("generated_samples", "token_shards", "likelihood", "control_report", "infill_report"),
             *("feature_stats", "copy_report", "consistency_report"),
         },
     ),
@@ -63,7 +64,15 @@ def test_definitions_load_nothing_heavy():
 
 def test_one_set_of_architectures_is_for_all():
     graph = defs.resolve_asset_graph()
-    for asset in ("checkpoint", "likelihood", "control_report", "feature_stats", "copy_report", "consistency_report"):
+    for asset in (
+        "checkpoint",
+        "likelihood",
+        "control_report",
+        "infill_report",
+        "feature_stats",
+        "copy_report",
+        "consistency_report",
+    ):
         partitions = graph.get(dg.AssetKey(asset)).partitions_def
         assert partitions is not None
         assert partitions.get_partition_keys() == ["gpt", "lstm", "gru", "pianoroll"]

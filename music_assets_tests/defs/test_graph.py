@@ -27,7 +27,7 @@ from music_assets_tests.midi_files import write_corpus, write_tune
 
 pytestmark = pytest.mark.slow
 
-MEASURES = ("likelihood", "control_report", "feature_stats", "copy_report", "consistency_report")
+MEASURES = ("likelihood", "control_report", "infill_report", "feature_stats", "copy_report", "consistency_report")
 
 
 def shard_states(graph: Graph) -> dict[str, tuple[int, bytes]]:
@@ -307,6 +307,7 @@ def test_what_cannot_be_measured_is_a_sentence_of_the_report(graph: Graph):
         "There is no test piece with a note to score",
         "Genre consistency needs two genres with training",
         "No test piece begins with a note that the network has heard",
+        "No test piece has notes with a bar before and a bar behind them",
         "No genre has both samples and test pieces of 2 bars",
         "Copying is judged beside test pieces of the samples&#39; genres",
     ]

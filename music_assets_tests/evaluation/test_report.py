@@ -12,9 +12,19 @@ from music_assets.evaluation.classifier import judge
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.controls import CORRELATION, ControlReport, Obedience
 from music_assets.evaluation.copying import copy_report
+from music_assets.evaluation.infills import ALL, FILLINGS, ONE, Fit, InfillReport
 from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood, Likelihoods
 from music_assets.evaluation.pieces import Piece
-from music_assets.evaluation.report import consistency, controls, copying, features, likelihood, samples, training
+from music_assets.evaluation.report import (
+    consistency,
+    controls,
+    copying,
+    features,
+    infills,
+    likelihood,
+    samples,
+    training,
+)
 from music_assets.evaluation.report.numbers import estimate, level, number, percent
 from music_assets.evaluation.report.page import SECTIONS, Page, write_page
 from music_assets.evaluation.report.samples import Samples
@@ -103,6 +113,17 @@ def control_rows() -> ControlReport:
     )
 
 
+def infilled() -> InfillReport:
+    return InfillReport(
+        [
+            Fit(kind, "note F1", filling, 9, Estimate(value, value - 0.1, value + 0.1))
+            for kind in (ALL, ONE)
+            for filling, value in zip(FILLINGS, (0.4, 0.3, 0.2, 0.0), strict=True)
+        ],
+        *(1234, 0, 0),
+    )
+
+
 def batch(folder: Path, *names: str) -> SampleBatch:
     """Samples of a genre whose files are of a few bytes, if they are there at all."""
     return SampleBatch(
@@ -141,6 +162,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Page:
             "training": training.show(TrainingCurves([(1, 3.0), (2, 2.0), (3, 1.0)], [(1, 5.0), (3, 4.0)], 3)),
             "consistency": consistency.show(stored(judge(train, test, made, SETTINGS))),
             "controls": controls.show(stored(control_rows())),
+            "infills": infills.show(stored(infilled())),
             "features": features.show(stored(compare_features(test, made, SETTINGS))),
             "copying": copying.show(stored(copy_report(train, test, made, SETTINGS))),
             "samples": samples.show(Samples([batch(folder, *names)], players_per_genre=3)),
@@ -174,7 +196,7 @@ def test_the_script_of_the_plots_is_there_once(content: Page, tmp_path: Path):
 def test_headline_numbers_and_caveats(page: Reading, content: Page):
     assert "3.00 [2.90 to 3.10]" in page.text
     assert "25% below 6-gram (4.00)" in page.text
-    for section in ("consistency", "controls", "features", "copying"):
+    for section in ("consistency", "controls", "infills", "features", "copying"):
         headline = content.contents[section].headline
         assert headline is not None
         assert f"{headline.name} {headline.number} {headline.meaning}" in page.text
@@ -185,10 +207,8 @@ def test_headline_numbers_and_caveats(page: Reading, content: Page):
 def test_settings_are_those_that_the_results_were_made_with(page: Reading):
     assert "90% interval" in page.text
     assert "95% interval" not in page.text
-    assert (
-        f"settings of likelihood, genre consistency, controls, musical features, copying {SETTINGS.model_dump_json()}"
-        in (page.text)
-    )
+    sections = "likelihood, genre consistency, controls, infills, musical features, copying"
+    assert f"settings of {sections} {SETTINGS.model_dump_json()}" in page.text
     assert 'settings of sampling {"reel": {"instruments": [],' in page.text
     assert '"temperature": 0.8' in page.text
 

@@ -11,7 +11,16 @@ import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from music_assets.evaluation.report import consistency, controls, copying, features, likelihood, samples, training
+from music_assets.evaluation.report import (
+    consistency,
+    controls,
+    copying,
+    features,
+    infills,
+    likelihood,
+    samples,
+    training,
+)
 from music_assets.evaluation.report.caveats import corpus_caveats
 from music_assets.evaluation.report.numbers import data_uri, estimate, level, number, percent
 from music_assets.evaluation.report.section import Content, Section
@@ -25,6 +34,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     training.SECTION,
     consistency.SECTION,
     controls.SECTION,
+    infills.SECTION,
     features.SECTION,
     copying.SECTION,
     samples.SECTION,
