@@ -33,6 +33,7 @@ from music_assets.training.scoring import token_nats
 LENGTHS = (1, 2, 4, 8)
 """Bars of the spans, in turn."""
 ALL, ONE = "all instruments", "one instrument"
+BITS, BOTH_SIDES, PAST = "bits per note of the true filling", "given both sides", "given the past"
 FILLINGS = ("network", "bar before", "bar after", "nothing")
 """What stands in a span: what the network writes, the bar before or behind it again and again, or nothing."""
 _BAR, _FILL = RANGES["Bar"].start, Vocabulary().fill
@@ -286,6 +287,6 @@ def _bits(checkpoint: Checkpoint, span: Span) -> dict[tuple[str, str], float]:
     length = int(lines[end] - lines[span.first])
     count = len(_of_span(span, _places(span.piece.notes))) * np.log(2)
     return {
-        ("bits per note of the true filling", "given both sides"): float(both[place : place + length].sum() / count),
-        ("bits per note of the true filling", "given the past"): float(past[start : start + length].sum() / count),
+        (BITS, BOTH_SIDES): float(both[place : place + length].sum() / count),
+        (BITS, PAST): float(past[start : start + length].sum() / count),
     }

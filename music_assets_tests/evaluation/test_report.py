@@ -12,7 +12,7 @@ from music_assets.evaluation.classifier import judge
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.controls import CORRELATION, ControlReport, Obedience
 from music_assets.evaluation.copying import copy_report
-from music_assets.evaluation.infills import ALL, FILLINGS, ONE, Fit, InfillReport
+from music_assets.evaluation.infills import ALL, BITS, BOTH_SIDES, FILLINGS, ONE, PAST, Fit, InfillReport
 from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood, Likelihoods
 from music_assets.evaluation.pieces import Piece
 from music_assets.evaluation.report import (
@@ -114,11 +114,15 @@ def control_rows() -> ControlReport:
 
 
 def infilled() -> InfillReport:
+    bits = [Fit(ALL, BITS, given, 7, Estimate(bits, 2, 4)) for given, bits in ((BOTH_SIDES, 2.75), (PAST, 3.25))]
     return InfillReport(
         [
-            Fit(kind, "note F1", filling, 9, Estimate(value, value - 0.1, value + 0.1))
-            for kind in (ALL, ONE)
-            for filling, value in zip(FILLINGS, (0.4, 0.3, 0.2, 0.0), strict=True)
+            *bits,
+            *(
+                Fit(kind, "note F1", filling, 9, Estimate(value, value - 0.1, value + 0.1))
+                for kind in (ALL, ONE)
+                for filling, value in zip(FILLINGS, (0.4, 0.3, 0.2, 0.0), strict=True)
+            ),
         ],
         *(1234, 0, 0),
     )
@@ -200,6 +204,7 @@ def test_headline_numbers_and_caveats(page: Reading, content: Page):
         headline = content.contents[section].headline
         assert headline is not None
         assert f"{headline.name} {headline.number} {headline.meaning}" in page.text
+    assert "costs 2.75 [2.00 to 4.00] bits given both sides of the gap, and 3.25" in page.text
     assert "Velocities of ABC tunes are synthetic." in page.text
     assert "The n-gram counted 25% of the training tokens." in page.text
 

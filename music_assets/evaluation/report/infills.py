@@ -1,6 +1,6 @@
 """Whether what the model writes into a gap fits."""
 
-from music_assets.evaluation.infills import ALL, FILLINGS, ONE, InfillReport
+from music_assets.evaluation.infills import ALL, BITS, BOTH_SIDES, FILLINGS, ONE, PAST, InfillReport
 from music_assets.evaluation.report.numbers import estimate
 from music_assets.evaluation.report.section import Content, Headline, Section
 from music_assets.evaluation.results import StoredResult, load_result
@@ -16,15 +16,16 @@ def load(subject: Subject, _: ReportSettings) -> StoredResult[InfillReport]:
 def show(result: StoredResult[InfillReport]) -> Content:
     """The tables and the headline."""
     found = result.found
-    fillings = [*FILLINGS, *dict.fromkeys(row.filling for row in found.rows if row.filling not in FILLINGS)]
     kinds = [kind for kind in (ALL, ONE) if any(row.spans == kind for row in found.rows)]
     by_name = {(row.spans, row.measure, row.filling): row for row in found.rows}
     network, before = (by_name[kinds[0], "note F1", filling].estimate for filling in FILLINGS[:2])
     return Content(
         values={
             "kinds": kinds,
-            "measures": [*dict.fromkeys(row.measure for row in found.rows)],
-            "fillings": fillings,
+            "measures": [measure for measure in dict.fromkeys(row.measure for row in found.rows) if measure != BITS],
+            "fillings": (*FILLINGS, "original"),
+            "both": by_name.get((ALL, BITS, BOTH_SIDES)),
+            "past": by_name.get((ALL, BITS, PAST)),
             "rows": by_name,
             "report": found,
             "confidence": result.settings.confidence,
@@ -60,6 +61,11 @@ around the gaps {{ report.context_lost }} were lost and {{ report.context_added 
 {% endfor %}
 </tbody></table></div>
 {% endfor %}
+{% if both %}
+<p>One note of the true filling of all instruments costs {{ both.estimate|estimate }} bits given both sides of the gap,
+and {{ past.estimate|estimate }} given what is before it alone ({{ both.count }} spans, those that the model sees as a
+whole). What the model knows of what is behind the gap is the difference.</p>
+{% endif %}
 """
 
 SECTION = Section("infills", "Infills", load, show, TEMPLATE)
