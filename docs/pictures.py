@@ -47,12 +47,12 @@ def main() -> None:
 def graph(page: Page, dagster: str) -> None:
     """The lineage page: all groups open, and nothing beside it."""
     page.add_init_script("localStorage['dagster-nav-collapsed'] = 'true'")
-    page.set_viewport_size({"width": 1400, "height": 800})
+    page.set_viewport_size({"width": 1400, "height": 940})
     page.goto(f"{dagster}/asset-groups?expanded={','.join(f'global@global:{group}' for group in GROUPS)}")
     page.get_by_text("likelihood", exact=True).first.wait_for()
     page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).last.click()  # the list of groups
     page.wait_for_timeout(1000)
-    page.mouse.dblclick(500, 760)  # on nothing: fits the graph
+    page.mouse.dblclick(500, 900)  # on nothing: fits the graph
     page.wait_for_timeout(3000)
     save("graph", page.screenshot())
 
