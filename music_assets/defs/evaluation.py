@@ -20,6 +20,7 @@ from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.publishing import publish
 
 if TYPE_CHECKING:
+    from music_assets.checkpoints.storage import Checkpoint
     from music_assets.evaluation.subject import Subject
 
 T = TypeVar("T")
@@ -52,13 +53,11 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data
     Whole pieces, every token but the prompt, so that the number compares across models and tokenisers; the intervals
     resample songs.
     """
-    from music_assets.checkpoints.storage import load_checkpoint
     from music_assets.evaluation.likelihood import Likelihoods, measure_likelihoods
     from music_assets.evaluation.subject import champion_of
-    from music_assets.training.precision import choose_device
 
     subject = champion_of(data.paths, context.partition_key)
-    network = load_checkpoint(subject.checkpoint, choose_device())
+    network = _network(subject)
     training, validation, held_out = (subject.real(split) for split in ("train", "valid", "test"))
     context.log.info(f"scoring {len(held_out):,} test pieces")
 
@@ -105,13 +104,11 @@ def control_report(context: dg.AssetExecutionContext, config: EvaluationConfig, 
     """Are wishes obeyed? The champion is asked for what real test pieces have: instruments, tempo, time signature,
     bars, key and density; what it makes is measured, beside what it makes unasked.
     """
-    from music_assets.checkpoints.storage import load_checkpoint
     from music_assets.evaluation import controls
     from music_assets.evaluation.subject import champion_of
-    from music_assets.training.precision import choose_device
 
     subject = champion_of(data.paths, context.partition_key)
-    network, held_out = load_checkpoint(subject.checkpoint, choose_device()), subject.real("test")
+    network, held_out = _network(subject), subject.real("test")
     context.log.info(f"asking after the beginnings of up to {config.control_requests} test pieces")
 
     def metadata(found: controls.ControlReport) -> dict[str, Any]:
@@ -150,13 +147,11 @@ def infill_report(context: dg.AssetExecutionContext, config: EvaluationConfig, d
     """Do infills fit? Bars of test pieces are cut out, all instruments or one of them, and written again by the
     champion: how close that is to what stood there, beside repeating the bar before, the bar behind, and nothing.
     """
-    from music_assets.checkpoints.storage import load_checkpoint
     from music_assets.evaluation import infills
     from music_assets.evaluation.subject import champion_of
-    from music_assets.training.precision import choose_device
 
     subject = champion_of(data.paths, context.partition_key)
-    network, held_out = load_checkpoint(subject.checkpoint, choose_device()), subject.real("test")
+    network, held_out = _network(subject), subject.real("test")
     context.log.info(f"filling up to {config.infill_spans} spans of test pieces")
 
     def metadata(found: infills.InfillReport) -> dict[str, Any]:
@@ -304,6 +299,14 @@ def consistency_report(context: dg.AssetExecutionContext, config: EvaluationConf
         }
 
     return _measure("consistency_report", subject, config, lambda: judge(*pieces, config), metadata)
+
+
+def _network(subject: "Subject") -> "Checkpoint":
+    """The checkpoint with its weights, on a GPU if there is one."""
+    from music_assets.checkpoints.storage import load_checkpoint
+    from music_assets.training.precision import choose_device
+
+    return load_checkpoint(subject.checkpoint, choose_device())
 
 
 def _measure(

@@ -1,12 +1,10 @@
 """Whether wishes are obeyed: asked for what real pieces have, a network makes music that is measured the same way."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
@@ -16,8 +14,8 @@ from music_assets.evaluation.resampling import Estimate, bootstrap_weights, perc
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.keys import KEYS, estimate_key, parse_key
-from music_assets.foundation.midi.programs import DRUMS
-from music_assets.generation.generate import generate
+from music_assets.foundation.midi.programs import DRUMS, instrument_name
+from music_assets.generation.generate import each_in_threads, generate
 from music_assets.generation.request import make_request
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.controls import control_class
@@ -63,7 +61,7 @@ class Facts(NamedTuple):
     def wishes(self) -> dict[str, dict[str, Any]]:
         """Fields of a request by control, of those that can be asked for."""
         wishes: dict[str, dict[str, Any]] = {
-            "instruments": {"instruments": ["drums" if p == DRUMS else str(p) for p in sorted(self.instruments)]},
+            "instruments": {"instruments": [*map(instrument_name, sorted(self.instruments))]},
             "tempo": {"tempo": float(TEMPOS[self.tempo])},
             "density": {"density": float(np.clip(self.density, *_DENSITY))},
             "bars": {"bars": self.bars},
@@ -217,9 +215,7 @@ def _made(
         (made,) = generate(checkpoint, request)
         return Facts.of(sampled_piece(piece.name, piece.genre, made.ids))
 
-    threads = torch.get_num_threads() if checkpoint.token_network.device.type == "cpu" else 1
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(make, range(len(asked))))
+    return each_in_threads(checkpoint, make, len(asked))
 
 
 def _correlation(

@@ -2,13 +2,11 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.storage import Checkpoint
@@ -19,10 +17,10 @@ from music_assets.evaluation.pieces import Piece, in_turn
 from music_assets.evaluation.resampling import Estimate, bootstrap_weights, resampled_mean
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
-from music_assets.foundation.midi.programs import DRUMS
+from music_assets.foundation.midi.programs import DRUMS, instrument_name
 from music_assets.foundation.midi.reading import read_score
 from music_assets.foundation.midi.writing import midi_bytes
-from music_assets.generation.generate import generate
+from music_assets.generation.generate import each_in_threads, generate
 from music_assets.generation.request import make_request
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.infill import cut
@@ -130,9 +128,7 @@ def infill_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: E
         def write(index: int) -> tuple[set[Place], NDArray[np.uint16]]:
             return _written(checkpoint, spans[index], Path(folder) / f"{index}.mid", settings.seed + index)
 
-        threads = torch.get_num_threads() if checkpoint.token_network.device.type == "cpu" else 1
-        with ThreadPoolExecutor(threads) as pool:
-            written = list(pool.map(write, range(len(spans))))
+        written = each_in_threads(checkpoint, write, len(spans))
     around = [_around(span, of) for span, (_, of) in zip(spans, written, strict=True)]
     found = [_measured(span, made) for span, (made, _) in zip(spans, written, strict=True)]
     for values, span in zip(found, spans, strict=True):
@@ -202,7 +198,7 @@ def _of_span(span: Span, places: Sequence[Place]) -> set[Place]:
 def _written(checkpoint: Checkpoint, span: Span, path: Path, seed: int) -> tuple[set[Place], NDArray[np.uint16]]:
     """What the network writes in a span, and the document of the whole file then."""
     path.write_bytes(midi_bytes(decode(span.piece.ids)))
-    instrument = None if span.program is None else "drums" if span.program == DRUMS else str(span.program)
+    instrument = None if span.program is None else instrument_name(span.program)
     request = make_request(
         genre=span.piece.genre, fill_file=path, from_bar=span.first + 1, to_bar=span.first + span.bars,
         instrument=instrument, count=1, seed=seed,
@@ -265,11 +261,11 @@ def _bits(checkpoint: Checkpoint, span: Span) -> dict[tuple[str, str], float]:
     room = checkpoint.token_network.config.context - len(checkpoint.vocabulary.prompt(span.piece.genre))
     begin, end, last = span.first, span.first + span.bars, len(lines) - 1
     behind = end
+
+    def size(first: int, final: int) -> int:
+        return int(lines[final] - lines[first]) + span.bars + 1
+
     while True:  # a bar before, then a bar behind, as long as there is room
-
-        def size(first: int, final: int) -> int:
-            return int(lines[final] - lines[first]) + span.bars + 1
-
         earlier = begin > 0 and size(begin - 1, behind) < room
         begin -= earlier
         later = behind < last and size(begin, behind + 1) < room

@@ -1,10 +1,12 @@
 """Asking a checkpoint for music: bar by bar, or whole candidates."""
 
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from music_assets.checkpoints.runs import require_champion
@@ -17,6 +19,8 @@ from music_assets.models.roll_rnn import RollRNN
 from music_assets.paths import DataPaths
 from music_assets.tokens.remi import notes
 from music_assets.training.precision import choose_device
+
+T = TypeVar("T")
 
 
 def champion(architecture: str = "gpt", data: Path | None = None) -> Checkpoint:
@@ -73,6 +77,13 @@ def generate(
     finally:
         writing.close()
     return [task.finish(index, own, ended[index]) for index, own in enumerate(bars)]
+
+
+def each_in_threads(checkpoint: Checkpoint, make: Callable[[int], T], count: int) -> list[T]:
+    """``make(0)``, ``make(1)``, ... of requests for one candidate each, on a CPU a thread a core."""
+    threads = torch.get_num_threads() if checkpoint.network.device.type == "cpu" else 1
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(make, range(count)))
 
 
 def make_task(checkpoint: Checkpoint, request: Request) -> Task:
