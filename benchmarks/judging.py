@@ -15,6 +15,7 @@ from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.controls import Facts
 from music_assets.evaluation.copying import copy_report
 from music_assets.evaluation.features import bar_self_similarity, excerpt, programs_used
+from music_assets.evaluation.guidance import pitch_runs
 from music_assets.evaluation.pieces import Piece, real_pieces, sampled_piece
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.settings import EvaluationSettings
@@ -126,18 +127,8 @@ def variety(samples: Sequence[Piece]) -> float:
     """The share of runs of four pitches of one instrument that occur once among the samples of a genre."""
     once = total = 0
     for genre in {piece.genre for piece in samples}:
-        runs = np.concatenate(
-            [
-                np.lib.stride_tricks.sliding_window_view(pitch, 4)
-                for piece in samples
-                if piece.genre == genre
-                for program in np.unique(piece.notes.program)
-                for pitch in [piece.notes.pitch[piece.notes.program == program]]
-                if len(pitch) >= 4
-            ]
-            or [np.empty((0, 4))]
-        )
-        _, counts = np.unique(runs, axis=0, return_counts=True)
+        runs = np.concatenate([pitch_runs(piece.notes) for piece in samples if piece.genre == genre])
+        _, counts = np.unique(runs, return_counts=True)
         once, total = once + int((counts == 1).sum()), total + len(runs)
     return once / max(total, 1)
 

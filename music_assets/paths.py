@@ -72,6 +72,10 @@ class DataPaths:
         """Folder of one architecture's evaluation results and its ``report.html``."""
         return self.root / "evaluation" / architecture
 
+    def listening(self, architecture: str) -> Path:
+        """Folder of one architecture's listening tests: what is heard, what it truly is, and the ratings."""
+        return self.root / "listening" / architecture
+
     @property
     def comparison(self) -> Path:
         """The table that compares the architectures; a ``.json`` of the same name lies beside it."""
@@ -81,6 +85,26 @@ class DataPaths:
     def mlflow(self) -> Path:
         """MLflow's database and artifacts."""
         return self.root / "mlflow"
+
+
+@dataclass(frozen=True)
+class ListeningFiles:
+    """The layout of one architecture's folder of listening tests."""
+
+    folder: Path
+
+    def session(self, name: str) -> Path:
+        """What a rater opens: nothing but 01.ogg, 02.ogg and so on."""
+        return self.folder / name
+
+    def material(self, name: str) -> Path:
+        """The truth about it."""
+        return self.folder / f"{name}.json"
+
+    @property
+    def ratings(self) -> Path:
+        """All ratings, one a line."""
+        return self.folder / "ratings.jsonl"
 
 
 def named_folder(variable: str, default: str) -> Path:

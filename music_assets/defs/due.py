@@ -16,13 +16,13 @@ from music_assets.defs.resources import Materialization, latest
 from music_assets.evaluation.settings import EvaluationSettings, ReportSettings
 from music_assets.foundation.settings import Settings
 from music_assets.generation.request import Wishes
-from music_assets.paths import DataPaths
+from music_assets.paths import DataPaths, ListeningFiles
 from music_assets.tokens.build import pieces_to_encode, stored_shard, transposed
 from music_assets.tokens.shards import Shard, stored_hash
 from music_assets.tokens.transposition import TRANSPOSITIONS
 
-MEASURES_OF_MODEL = ("likelihood", "control_report", "infill_report")
-MEASURES_OF_SAMPLES = ("feature_stats", "copy_report", "consistency_report")
+MEASURES_OF_MODEL = ("likelihood", "control_report", "infill_report", "guidance_report", "embedding_report")
+MEASURES_OF_SAMPLES = ("feature_stats", "structure_report", "copy_report", "consistency_report", "listening_report")
 
 
 class Due(NamedTuple):
@@ -203,6 +203,9 @@ def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: st
 
     after = {**dict.fromkeys(MEASURES_OF_MODEL, 0), **dict.fromkeys(MEASURES_OF_SAMPLES, sampled)}
     due = [measure for measure, inputs in after.items() if is_due(measure, f"{measure}.json", inputs)]
+    heard = latest(instance, dg.AssetKey("listening_report"), architecture)
+    if heard and "listening_report" not in due and heard.text("ratings_file") != ratings_file(paths, architecture):
+        due.append("listening_report")
     measured = [latest(instance, dg.AssetKey(measure), architecture) for measure in after]
     newest = max([sampled, *(one.storage_id for one in measured if one)])
     if due or is_due("evaluation_report", "report.html", newest):
@@ -212,6 +215,12 @@ def reports_due(instance: dg.DagsterInstance, paths: DataPaths, architecture: st
         asset: _settings(latest(instance, dg.AssetKey(asset), architecture), kinds.get(asset, EvaluationSettings))
         for asset in due
     }
+
+
+def ratings_file(paths: DataPaths, architecture: str) -> str:
+    """Tells apart what a file of ratings has held, which only grows: its bytes."""
+    ratings = ListeningFiles(paths.listening(architecture)).ratings
+    return f"{ratings.stat().st_size if ratings.exists() else 0} bytes"
 
 
 def _samples(

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
+import polars as pl
 from pydantic import Field
 
-from music_assets.defs.due import after_the_model, after_the_samples
+from music_assets.defs.due import after_the_model, after_the_samples, ratings_file
 from music_assets.defs.failures import AssetConfig, user_errors_as_failures
 from music_assets.defs.generation import generated_samples
 from music_assets.defs.metadata import rows, table
@@ -21,11 +22,29 @@ from music_assets.foundation.publishing import publish
 
 if TYPE_CHECKING:
     from music_assets.checkpoints.storage import Checkpoint
+    from music_assets.evaluation.comparison import FeatureComparison
     from music_assets.evaluation.subject import Subject
 
 T = TypeVar("T")
 
 _shards = dg.AssetDep(token_shards, partition_mapping=dg.AllPartitionMapping())
+_of_the_model = dg.asset(
+    group_name="evaluation",
+    kinds={"torch", "json"},
+    code_version="1",
+    partitions_def=architectures,
+    deps=[checkpoint, _shards],
+    automation_condition=after_the_model,
+    pool="gpu",
+)
+_of_the_samples = dg.asset(
+    group_name="evaluation",
+    kinds={"json"},
+    code_version="1",
+    partitions_def=architectures,
+    deps=[generated_samples, _shards],
+    automation_condition=after_the_model,
+)
 
 
 class EvaluationConfig(AssetConfig, EvaluationSettings):
@@ -36,15 +55,7 @@ class ReportConfig(AssetConfig, ReportSettings):
     """What the report may be told in the launchpad."""
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"torch", "json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[checkpoint, _shards],
-    automation_condition=after_the_model,
-    pool="gpu",
-)
+@_of_the_model
 @user_errors_as_failures
 def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """What the champion pays for the test pieces, in bits per note: by genre, by what the bits are spent on, and
@@ -90,15 +101,7 @@ def likelihood(context: dg.AssetExecutionContext, config: EvaluationConfig, data
     return _measure("likelihood", subject, config, find, metadata)
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"torch", "json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[checkpoint, _shards],
-    automation_condition=after_the_model,
-    pool="gpu",
-)
+@_of_the_model
 @user_errors_as_failures
 def control_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Are wishes obeyed? The champion is asked for what real test pieces have: instruments, tempo, time signature,
@@ -133,15 +136,7 @@ def control_report(context: dg.AssetExecutionContext, config: EvaluationConfig, 
     )
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"torch", "json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[checkpoint, _shards],
-    automation_condition=after_the_model,
-    pool="gpu",
-)
+@_of_the_model
 @user_errors_as_failures
 def infill_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Do infills fit? Bars of test pieces are cut out, all instruments or one of them, and written again by the
@@ -151,7 +146,7 @@ def infill_report(context: dg.AssetExecutionContext, config: EvaluationConfig, d
     from music_assets.evaluation.subject import champion_of
 
     subject = champion_of(data.paths, context.partition_key)
-    network, held_out = _network(subject), subject.real("test")
+    network, training, held_out = _network(subject), subject.real("train"), subject.real("test")
     context.log.info(f"filling up to {config.infill_spans} spans of test pieces")
 
     def metadata(found: infills.InfillReport) -> dict[str, Any]:
@@ -173,61 +168,161 @@ def infill_report(context: dg.AssetExecutionContext, config: EvaluationConfig, d
             ),
         }
 
-    return _measure(
-        "infill_report", subject, config, lambda: infills.infill_report(network, held_out, config), metadata
-    )
+    def find() -> infills.InfillReport:
+        return infills.infill_report(network, training, held_out, config)
+
+    return _measure("infill_report", subject, config, find, metadata)
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[generated_samples, _shards],
-    automation_condition=after_the_model,
-)
+@_of_the_model
+@user_errors_as_failures
+def guidance_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """What do guidance and temperature buy, and what do they cost? The champion writes at several of each: how well the
+    genres are heard, how far that is from real music, how much it copies and repeats.
+    """
+    from music_assets.evaluation import guidance
+    from music_assets.evaluation.subject import champion_of
+
+    subject = champion_of(data.paths, context.partition_key)
+    network, pieces = _network(subject), (subject.real("train"), subject.real("test"))
+
+    def find() -> guidance.GuidanceReport:
+        return guidance.guidance_report(network, *pieces, config, context.log.info)
+
+    def metadata(found: guidance.GuidanceReport) -> dict[str, Any]:
+        return {
+            "samples_at_each": found.samples,
+            "curves": table(
+                {
+                    "varied": row.varied,
+                    "value": row.value,
+                    "measure": row.measure,
+                    "share": row.estimate.value,
+                    "low": row.estimate.low,
+                    "high": row.estimate.high,
+                    "real_music": found.real.get(row.measure),
+                }
+                for row in found.rows
+            ),
+        }
+
+    return _measure("guidance_report", subject, config, find, metadata)
+
+
+@_of_the_model
+@user_errors_as_failures
+def embedding_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """What has the champion learned inside? Whether tokens that mean like things lie close together in its embedding,
+    and pieces of one genre in what it hears of them.
+    """
+    from music_assets.evaluation import embeddings
+    from music_assets.evaluation.subject import champion_of
+
+    subject = champion_of(data.paths, context.partition_key)
+    network, held_out = _network(subject), subject.real("test")
+
+    def metadata(found: embeddings.EmbeddingReport) -> dict[str, Any]:
+        pictures = [*found.tokens, *([found.pieces] if found.pieces else [])]
+        return {
+            "neighbours": table(
+                {
+                    "attribute": picture.attribute,
+                    "of": picture.kind,
+                    "points": len(picture.names),
+                    "neighbours_alike": neighbours.share,
+                    "by_chance": neighbours.chance.value,
+                    "by_chance_at_most": neighbours.chance.high,
+                    "p_value": neighbours.p_value,
+                }
+                for picture in pictures
+                if (neighbours := picture.neighbours)
+            )
+        }
+
+    def points(found: embeddings.EmbeddingReport) -> dict[str, pl.DataFrame]:
+        pictures = [*found.tokens, *([found.pieces] if found.pieces else [])]
+        return {
+            "points": pl.concat(
+                pl.DataFrame(
+                    {
+                        "attribute": [picture.attribute] * len(picture.names),
+                        "name": picture.names.tolist(),
+                        "class": [picture.classes[label] for label in picture.labels],
+                        **{
+                            f"{plane} {axis + 1}": coordinates[:, axis]
+                            for plane, coordinates in (("component", picture.components), ("t-SNE", picture.tsne))
+                            for axis in range(2)
+                        },
+                    }
+                )
+                for picture in pictures
+            )
+        }
+
+    def find() -> embeddings.EmbeddingReport:
+        return embeddings.embedding_report(network, held_out, config)
+
+    return _measure("embedding_report", subject, config, find, metadata, points)
+
+
+@_of_the_samples
 @user_errors_as_failures
 def feature_stats(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Musical features of the samples against real test pieces, over excerpts of equal bars: Jensen-Shannon or
     Wasserstein distances with intervals, beside the distance that real pieces have among themselves.
     """
-    from music_assets.evaluation.comparison import FeatureComparison, compare_features
+    from music_assets.evaluation.comparison import compare_features
     from music_assets.evaluation.subject import champion_of
 
     subject = champion_of(data.paths, context.partition_key)
     real, samples = subject.real("test"), subject.samples()
-
-    def metadata(found: FeatureComparison) -> dict[str, Any]:
-        beyond = [distance for distance in found.distances if distance.is_beyond_floor]
-        return {
-            "samples": len(samples),
-            "features_beyond_the_floor": f"{len(beyond)} of {len(found.distances)}",
-            "distances": table(
-                {
-                    "genre": one.genre,
-                    "feature": one.feature,
-                    "measure": one.measure,
-                    "distance": one.distance.value,
-                    "low": one.distance.low,
-                    "high": one.distance.high,
-                    "floor": one.floor.value,
-                    "beyond_floor": one.is_beyond_floor,
-                }
-                for one in found.distances
-            ),
-        }
-
-    return _measure("feature_stats", subject, config, lambda: compare_features(real, samples, config), metadata)
+    return _measure(
+        "feature_stats", subject, config, lambda: compare_features(real, samples, config), _distances, _excerpts
+    )
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[generated_samples, _shards],
-    automation_condition=after_the_model,
-)
+@_of_the_samples
+@user_errors_as_failures
+def structure_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """How are the samples built? Repetition by distance in bars, ends of phrases, and how density and key go on over
+    sixteen bars, against real test pieces and beside what those differ by among themselves.
+    """
+    from music_assets.evaluation.structure import structure_report
+    from music_assets.evaluation.subject import champion_of
+
+    subject = champion_of(data.paths, context.partition_key)
+    real, samples = subject.real("test"), subject.samples()
+    return _measure(
+        "structure_report", subject, config, lambda: structure_report(real, samples, config), _distances, _excerpts
+    )
+
+
+def _distances(found: "FeatureComparison") -> dict[str, Any]:
+    beyond = [distance for distance in found.distances if distance.is_beyond_floor]
+    return {
+        "samples": len(found.generated),
+        "features_beyond_the_floor": f"{len(beyond)} of {len(found.distances)}",
+        "distances": table(
+            {
+                "genre": one.genre,
+                "feature": one.feature,
+                "measure": one.measure,
+                "distance": one.distance.value,
+                "low": one.distance.low,
+                "high": one.distance.high,
+                "floor": one.floor.value,
+                "beyond_floor": one.is_beyond_floor,
+            }
+            for one in found.distances
+        ),
+    }
+
+
+def _excerpts(found: "FeatureComparison") -> dict[str, pl.DataFrame]:
+    return {"excerpts": found.frame()}
+
+
+@_of_the_samples
 @user_errors_as_failures
 def copy_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Does it copy? The longest melodic run that each sample shares with a training piece, in any key and at any
@@ -264,14 +359,7 @@ def copy_report(context: dg.AssetExecutionContext, config: EvaluationConfig, dat
     return _measure("copy_report", subject, config, lambda: copying.copy_report(*pieces, config), metadata)
 
 
-@dg.asset(
-    group_name="evaluation",
-    kinds={"scikitlearn", "json"},
-    code_version="1",
-    partitions_def=architectures,
-    deps=[generated_samples, _shards],
-    automation_condition=after_the_model,
-)
+@_of_the_samples
 @user_errors_as_failures
 def consistency_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
     """Does music made for a genre sound like it? A classifier that has only heard real music judges the samples:
@@ -301,6 +389,50 @@ def consistency_report(context: dg.AssetExecutionContext, config: EvaluationConf
     return _measure("consistency_report", subject, config, lambda: judge(*pieces, config), metadata)
 
 
+@_of_the_samples
+@user_errors_as_failures
+def listening_report(context: dg.AssetExecutionContext, config: EvaluationConfig, data: Data) -> dg.MaterializeResult:
+    """What do people hear? The ratings of blind listening tests (`music-assets listen`): musicality, coherence and
+    creativity, real beside generated, and how often people tell which is which. Without ratings it says so.
+    """
+    from music_assets.evaluation import listening
+    from music_assets.evaluation.subject import champion_of
+
+    subject = champion_of(data.paths, context.partition_key)
+    files = listening.ListeningFiles(data.paths.listening(context.partition_key))
+    known = ratings_file(data.paths, context.partition_key)
+    stored = listening.read_ratings(files.ratings)
+    if stored.damaged:
+        lines = ", ".join(map(str, stored.damaged))
+        context.log.warning(f"{files.ratings} is damaged in line {lines}, which is left out.")
+
+    def find() -> listening.ListeningReport:
+        return listening.listening_report(stored.ratings, listening.read_materials(files), config, subject.facts.run)
+
+    def metadata(found: listening.ListeningReport) -> dict[str, Any]:
+        return {
+            "ratings": found.ratings,
+            "raters": found.raters,
+            "right_guesses": found.right.value,
+            "scales": table(
+                {
+                    "scale": row.scale,
+                    "real": row.real.value,
+                    "real_low": row.real.low,
+                    "real_high": row.real.high,
+                    "generated": row.generated.value,
+                    "generated_low": row.generated.low,
+                    "generated_high": row.generated.high,
+                    "agreement": row.alpha,
+                }
+                for row in found.scales
+            ),
+        }
+
+    made = _measure("listening_report", subject, config, find, metadata)
+    return made._replace(metadata={**(made.metadata or {}), "ratings_file": known})
+
+
 def _network(subject: "Subject") -> "Checkpoint":
     """The checkpoint with its weights, on a GPU if there is one."""
     from music_assets.checkpoints.storage import load_checkpoint
@@ -315,12 +447,15 @@ def _measure(
     settings: EvaluationSettings,
     find: Callable[[], T],
     metadata: Callable[[T], Mapping[str, Any]],
+    frames: Callable[[T], Mapping[str, pl.DataFrame]] = lambda _: {},
 ) -> dg.MaterializeResult:
-    """Measure, keep what was found with its settings, its tables as CSV beside it, and say so.
+    """Measure, keep what was found with its settings, its tables as CSV beside it (those of ``frames``, which are too
+    long to be shown, too), and say so.
 
     What the pieces do not allow to measure is a sentence of the report, and no failure.
     """
     run, path = subject.facts.run, subject.result(name)
+    long: Mapping[str, pl.DataFrame] = {}
     try:
         found = find()
     except NotMeasurable as error:
@@ -328,8 +463,9 @@ def _measure(
         said: Mapping[str, Any] = {"not_measured": str(error)}
     else:
         save_result(path, run, settings, found)
-        said = metadata(found)
-    save_tables(path, {label: rows(value) for label, value in said.items() if isinstance(value, dg.TableMetadataValue)})
+        said, long = metadata(found), frames(found)
+    tables = {label: rows(value) for label, value in said.items() if isinstance(value, dg.TableMetadataValue)}
+    save_tables(path, {**tables, **long})
     made_with = dg.MetadataValue.json(settings.model_dump())
     return dg.MaterializeResult(
         metadata={"run": run, **said, "settings": made_with, "path": dg.MetadataValue.path(path)}
@@ -347,9 +483,13 @@ def _measure(
         likelihood,
         control_report,
         infill_report,
+        guidance_report,
+        embedding_report,
         feature_stats,
+        structure_report,
         copy_report,
         consistency_report,
+        listening_report,
     ],
     automation_condition=after_the_samples,
 )
@@ -370,6 +510,7 @@ def evaluation_report(
     path = data.paths.evaluation(context.partition_key) / "report.html"
     page = read_page(subject, config, url)
     write_page(path, page)
+    save_tables(path, {name: table for content in page.contents.values() for name, table in content.tables.items()})
     metadata: dict[str, Any] = {
         "run": subject.facts.run,
         "missing": ", ".join(page.missing) or "nothing",

@@ -1,7 +1,7 @@
 """Does music made for a genre sound like it? Judged by a classifier that has only seen real music."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,16 +97,23 @@ def judge(
     return Verdicts(*(genre_consistency(train, test, generated, settings, shown) for shown in (True, False)))
 
 
-def real_excerpts(pieces: Sequence[Piece], bars: int, most: int = 1) -> Excerpts:
+def real_excerpts(
+    pieces: Sequence[Piece],
+    bars: int,
+    most: int = 1,
+    measure: Callable[[list[NoteArray]], FeatureTable] = feature_table,
+) -> Excerpts:
     """The first ``most`` complete excerpts of every real piece; pieces of fewer bars give none."""
-    return _excerpts([(window, piece) for piece in pieces for window in windows(piece.notes, bars, most)])
+    return _excerpts([(window, piece) for piece in pieces for window in windows(piece.notes, bars, most)], measure)
 
 
-def generated_excerpts(samples: Sequence[Piece], bars: int) -> Excerpts:
+def generated_excerpts(
+    samples: Sequence[Piece], bars: int, measure: Callable[[list[NoteArray]], FeatureTable] = feature_table
+) -> Excerpts:
     """The first ``bars`` bars of every sample: short and empty samples stay, for they count against the
     model.
     """
-    return _excerpts([(excerpt(sample.notes, bars), sample) for sample in samples])
+    return _excerpts([(excerpt(sample.notes, bars), sample) for sample in samples], measure)
 
 
 def genre_consistency(
@@ -118,70 +125,104 @@ def genre_consistency(
 ) -> Consistency:
     """Train on ``train``, find the ceiling on ``test`` and the score on ``generated``.
 
-    Extremely randomised trees, which take undefined features as they are: as accurate as boosted trees
-    here at an eighth of the time. Intervals resample song groups and samples within each genre; they hold
-    for this one classifier. ``with_programs=False`` hides what instruments play. Same input and seed,
-    same result.
+    ``with_programs=False`` hides what instruments play. Same input and seed, same result.
 
     Raises:
         TooFewGenres: fewer than two genres have training, test and generated excerpts.
     """
     named = [set(excerpts.genres.tolist()) for excerpts in (train, test, generated)]
-    genres = tuple(sorted(set.intersection(*named)))
-    if len(genres) < 2:
-        raise TooFewGenres(
-            f"Genre consistency needs two genres with training, test and generated excerpts, and found "
-            f"{len(genres)}: add genres, or pieces so that some fall into the test split, or lower excerpt_bars."
+    genres = sorted(set.intersection(*named))
+    listener = Listener(train, test, genres, settings, with_programs)
+    return replace(listener.judge(generated), left_out=tuple(sorted(set.union(*named) - set(genres))))
+
+
+class Listener:
+    """A classifier of genres that has heard real music, and what it makes of other music.
+
+    Extremely randomised trees, which take undefined features as they are: as accurate as boosted trees here at an
+    eighth of the time. Trained on at most ``settings.train_excerpts_per_genre`` of ``train`` a genre.
+
+    Raises:
+        TooFewGenres: there are fewer than two genres.
+    """
+
+    def __init__(
+        self,
+        train: Excerpts,
+        test: Excerpts,
+        genres: Sequence[str],
+        settings: EvaluationSettings,
+        with_programs: bool = True,
+    ) -> None:
+        if len(genres) < 2:
+            raise TooFewGenres(
+                f"Genre consistency needs two genres with training, test and generated excerpts, and found "
+                f"{len(genres)}: add genres, or pieces so that some fall into the test split, or lower excerpt_bars."
+            )
+        rng = np.random.default_rng(settings.seed)
+        self._settings, self._genres, self._with_programs = settings, tuple(genres), with_programs
+        self._without = () if with_programs else PROGRAM_FEATURES
+        train = train.rows(_balanced(train.genres, genres, settings.train_excerpts_per_genre, rng))
+        self._training_excerpts = len(train)
+        self._trees = ExtraTreesClassifier(
+            settings.classifier_trees, class_weight="balanced", random_state=settings.seed, n_jobs=-1
         )
-    rng = np.random.default_rng(settings.seed)
-    test, generated = (each.rows(np.isin(each.genres, genres)) for each in (test, generated))
-    train = train.rows(_balanced(train.genres, genres, settings.train_excerpts_per_genre, rng))
-    without = () if with_programs else PROGRAM_FEATURES
-    trees = ExtraTreesClassifier(
-        settings.classifier_trees, class_weight="balanced", random_state=settings.seed, n_jobs=-1
-    )
-    trees.fit(train.features.matrix(without), np.searchsorted(genres, train.genres))
+        self._trees.fit(train.features.matrix(self._without), np.searchsorted(genres, train.genres))
+        self._test = test.rows(np.isin(test.genres, genres))
+        self._truth = np.searchsorted(genres, self._test.genres)
+        self._heard_real = self._heard(self._test)
 
-    truth, prompted = np.searchsorted(genres, test.genres), np.searchsorted(genres, generated.genres)
-    heard_real = np.asarray(trees.predict(test.features.matrix(without)), np.int64)
-    heard = np.asarray(trees.predict(generated.features.matrix(without)), np.int64)
-    heard[generated.features.notes == 0] = NO_MUSIC
-    k = len(genres)
-    floor = 1 / k
-    ceiling, score = (
-        float(_balanced_accuracy(labels, labels == seen, np.ones((1, len(labels))), k)[0])
-        for labels, seen in ((truth, heard_real), (prompted, heard))
-    )
-    ceilings, scores = (
-        _balanced_accuracy(labels, labels == seen, _stratified(labels, groups, settings.bootstrap_rounds, rng), k)
-        for labels, seen, groups in ((truth, heard_real, test.groups), (prompted, heard, generated.groups))
-    )
-    shuffled = rng.permuted(np.tile(prompted, (settings.bootstrap_rounds, 1)), axis=1)
-    permuted = np.array(
-        [_balanced_accuracy(labels, labels == heard, np.ones((1, len(labels))), k)[0] for labels in shuffled]
-    )
-    return Consistency(
-        genres=genres,
-        with_programs=with_programs,
-        floor=floor,
-        ceiling=percentile_interval(ceiling, ceilings, settings.confidence),
-        macro_f1=float(f1_score(truth, heard_real, average="macro", labels=range(k))),
-        score=percentile_interval(score, scores, settings.confidence),
-        headline=percentile_interval(
-            float(_headline(score, ceiling, floor)), _headline(scores, ceilings, floor), settings.confidence
-        ),
-        permuted=percentile_interval(float(permuted.mean()), permuted, settings.confidence),
-        p_value=float((1 + (permuted >= score).sum()) / (1 + len(permuted))),
-        real_confusion=_confusion(truth, heard_real, k)[:, :k],
-        generated_confusion=_confusion(prompted, heard, k),
-        training_excerpts=len(train),
-        left_out=tuple(sorted(set.union(*named) - set(genres))),
-    )
+    def judge(self, generated: Excerpts) -> Consistency:
+        """How well the genres of excerpts are heard, beside those of real ones; other genres are left out.
+
+        Intervals resample song groups and samples within each genre; they hold for this one classifier.
+        """
+        settings, k = self._settings, len(self._genres)
+        rng = np.random.default_rng(settings.seed)
+        generated = generated.rows(np.isin(generated.genres, self._genres))
+        truth, prompted = self._truth, np.searchsorted(self._genres, generated.genres)
+        heard_real, heard = self._heard_real, self._heard(generated)
+        heard[generated.features.notes == 0] = NO_MUSIC
+        floor = 1 / k
+        ceiling, score = (
+            float(_balanced_accuracy(labels, labels == seen, np.ones((1, len(labels))), k)[0])
+            for labels, seen in ((truth, heard_real), (prompted, heard))
+        )
+        ceilings, scores = (
+            _balanced_accuracy(labels, labels == seen, _stratified(labels, groups, settings.bootstrap_rounds, rng), k)
+            for labels, seen, groups in ((truth, heard_real, self._test.groups), (prompted, heard, generated.groups))
+        )
+        shuffled = rng.permuted(np.tile(prompted, (settings.bootstrap_rounds, 1)), axis=1)
+        permuted = np.array(
+            [_balanced_accuracy(labels, labels == heard, np.ones((1, len(labels))), k)[0] for labels in shuffled]
+        )
+        return Consistency(
+            genres=self._genres,
+            with_programs=self._with_programs,
+            floor=floor,
+            ceiling=percentile_interval(ceiling, ceilings, settings.confidence),
+            macro_f1=float(f1_score(truth, heard_real, average="macro", labels=range(k))),
+            score=percentile_interval(score, scores, settings.confidence),
+            headline=percentile_interval(
+                float(_headline(score, ceiling, floor)), _headline(scores, ceilings, floor), settings.confidence
+            ),
+            permuted=percentile_interval(float(permuted.mean()), permuted, settings.confidence),
+            p_value=float((1 + (permuted >= score).sum()) / (1 + len(permuted))),
+            real_confusion=_confusion(truth, heard_real, k)[:, :k],
+            generated_confusion=_confusion(prompted, heard, k),
+            training_excerpts=self._training_excerpts,
+            left_out=(),
+        )
+
+    def _heard(self, excerpts: Excerpts) -> NDArray[np.int64]:
+        if not len(excerpts):
+            return np.zeros(0, np.int64)
+        return np.array(self._trees.predict(excerpts.features.matrix(self._without)), np.int64)
 
 
-def _excerpts(found: Sequence[tuple[NoteArray, Piece]]) -> Excerpts:
+def _excerpts(found: Sequence[tuple[NoteArray, Piece]], measure: Callable[[list[NoteArray]], FeatureTable]) -> Excerpts:
     return Excerpts(
-        feature_table([notes for notes, _ in found]),
+        measure([notes for notes, _ in found]),
         np.array([piece.genre for _, piece in found], np.str_),
         np.array([piece.group for _, piece in found], np.str_),
     )

@@ -1,6 +1,6 @@
 """Musical features of an excerpt, one function a metric, and the table of them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -324,24 +324,32 @@ class FeatureTable:
         return np.hstack(parts)
 
     def frame(self) -> pl.DataFrame:
-        """The same as a table: a column a scalar, a list column a histogram."""
+        """The same as a table: a column a scalar, and one a bin, named ``<histogram>: <bin>``."""
         return pl.DataFrame(
             {
                 "notes": self.notes,
                 **self.scalars,
-                **{name: list(rows) for name, rows in self.histograms.items()},
+                **{
+                    f"{name}: {label}": rows[:, place]
+                    for name, rows in self.histograms.items()
+                    for place, label in enumerate(HISTOGRAMS[name].bins)
+                },
             }
         )
 
 
-def feature_table(excerpts: Sequence[NoteArray]) -> FeatureTable:
-    """Every feature of every excerpt; an excerpt without notes stays as a row of undefined values."""
+def feature_table(
+    excerpts: Sequence[NoteArray],
+    scalars: Mapping[str, Callable[[NoteArray], float]] = SCALARS,
+    histograms: Mapping[str, Histogram] = HISTOGRAMS,
+) -> FeatureTable:
+    """Features of every excerpt; an excerpt without notes stays as a row of undefined values."""
     return FeatureTable(
         np.array([len(notes) for notes in excerpts], np.int64),
-        {name: np.array([compute(notes) for notes in excerpts], np.float64) for name, compute in SCALARS.items()},
+        {name: np.array([compute(notes) for notes in excerpts], np.float64) for name, compute in scalars.items()},
         {
             name: np.array([histogram.compute(notes) for notes in excerpts]).reshape(-1, len(histogram.bins))
-            for name, histogram in HISTOGRAMS.items()
+            for name, histogram in histograms.items()
         },
     )
 

@@ -13,6 +13,7 @@ from music_assets.checkpoints.storage import Checkpoint
 from music_assets.evaluation.controls import key_of, share_in_scale
 from music_assets.evaluation.distances import jensen_shannon
 from music_assets.evaluation.features import STEPS_PER_BEAT
+from music_assets.evaluation.ngram import NGram
 from music_assets.evaluation.pieces import Piece, in_turn
 from music_assets.evaluation.resampling import Estimate, bootstrap_weights, resampled_mean
 from music_assets.evaluation.results import NotMeasurable
@@ -25,15 +26,17 @@ from music_assets.generation.request import make_request
 from music_assets.models.registry import find_architecture
 from music_assets.tokens.infill import cut
 from music_assets.tokens.remi import NoteArray, decode, encode, notes
-from music_assets.tokens.vocabulary import RANGES, Vocabulary
+from music_assets.tokens.vocabulary import RANGES, SIZE, Vocabulary
 from music_assets.training.scoring import token_nats
 
 LENGTHS = (1, 2, 4, 8)
 """Bars of the spans, in turn."""
 ALL, ONE = "all instruments", "one instrument"
 BITS, BOTH_SIDES, PAST = "bits per note of the true filling", "given both sides", "given the past"
-FILLINGS = ("network", "bar before", "bar after", "nothing")
-"""What stands in a span: what the network writes, the bar before or behind it again and again, or nothing."""
+FILLINGS = ("network", "n-gram", "bar before", "bar after", "nothing")
+"""What stands in a span: what the network writes, what an n-gram goes on with, the bar before or behind it again and
+again, or nothing."""
+NGRAM_ORDER, NGRAM_TOKENS = 6, 2_000_000
 _BAR, _FILL = RANGES["Bar"].start, Vocabulary().fill
 
 Place = tuple[int, int, int, int]
@@ -103,12 +106,15 @@ def groove_distance(true: set[Place], made: set[Place]) -> float:
     return 1 - len(of_true & of_made) / len(of_true | of_made) if of_true else float("nan")
 
 
-def infill_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: EvaluationSettings) -> InfillReport:
+def infill_report(
+    checkpoint: Checkpoint, training: Sequence[Piece], held_out: Sequence[Piece], settings: EvaluationSettings
+) -> InfillReport:
     """Fill ``settings.infill_spans`` spans of held-out pieces, a genre after the other, half of them one instrument of
     several; the true filling also costs bits, given both sides and given what is before alone.
 
     Shares in key are of the scale of the key that the rest of the piece is in. Bits are of the spans of all instruments
-    whose infill is no longer than what the network sees. Intervals resample songs.
+    whose infill is no longer than what the network sees. The n-gram is of ``NGRAM_ORDER`` tokens, counted in training
+    pieces of ``NGRAM_TOKENS`` tokens; it writes all instruments, of which the span's count. Intervals resample songs.
 
     Raises:
         NotMeasurable: the network does not read tokens or was trained without infills, or no piece has three bars.
@@ -130,7 +136,8 @@ def infill_report(checkpoint: Checkpoint, held_out: Sequence[Piece], settings: E
 
         written = each_in_threads(checkpoint, write, len(spans))
     around = [_around(span, of) for span, (_, of) in zip(spans, written, strict=True)]
-    found = [_measured(span, made) for span, (made, _) in zip(spans, written, strict=True)]
+    counted = _by_ngram(_ngram(training, facts.genres), spans, settings.seed)
+    found = [_measured(span, made, by_ngram) for span, (made, _), by_ngram in zip(spans, written, counted, strict=True)]
     for values, span in zip(found, spans, strict=True):
         values |= _bits(checkpoint, span)
     weights = bootstrap_weights(
@@ -220,7 +227,28 @@ def _around(span: Span, document: NDArray[np.uint16]) -> tuple[int, int, int]:
     return len(before), len(before - after), len(after - before)
 
 
-def _measured(span: Span, made: set[Place]) -> dict[tuple[str, str], float]:
+def _ngram(training: Sequence[Piece], genres: Sequence[str]) -> NGram:
+    """Of pieces of all genres."""
+    documents, left = list[NDArray[np.uint16]](), NGRAM_TOKENS
+    for piece in in_turn(training, genres):
+        if left <= 0:
+            break
+        documents.append(piece.ids)
+        left -= len(piece.ids)
+    return NGram(NGRAM_ORDER, SIZE).fit(documents)
+
+
+def _by_ngram(ngram: NGram, spans: Sequence[Span], seed: int) -> list[set[Place]]:
+    """What an n-gram writes in spans, given what is before them."""
+    beginnings = [span.piece.ids[: np.flatnonzero(span.piece.ids == _BAR)[span.first] + 1] for span in spans]
+    drawn = ngram.go_on(beginnings, [span.bars for span in spans], seed)
+    return [
+        _of_span(span, _places(notes(np.concatenate([beginning, ids]))))
+        for span, beginning, ids in zip(spans, beginnings, drawn, strict=True)
+    ]
+
+
+def _measured(span: Span, made: set[Place], by_ngram: set[Place]) -> dict[tuple[str, str], float]:
     """Each measure of each filling."""
     whole = span.piece.notes
     places = _places(whole)
@@ -231,7 +259,11 @@ def _measured(span: Span, made: set[Place]) -> dict[tuple[str, str], float]:
         return {(number, *rest) for number in range(span.bars) for rest in of_bar}  # pyright: ignore[reportReturnType]
 
     fillings = dict(
-        zip(FILLINGS, (made, repeated(span.first - 1), repeated(span.first + span.bars), set[Place]()), strict=True)
+        zip(
+            FILLINGS,
+            (made, by_ngram, repeated(span.first - 1), repeated(span.first + span.bars), set[Place]()),
+            strict=True,
+        )
     )
     outside = (whole.bar < span.first) | (whole.bar >= span.first + span.bars)
     key = key_of(whole, outside)

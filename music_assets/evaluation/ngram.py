@@ -5,6 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.vocabulary import RANGES, Vocabulary
+
+LONGEST = 8192
+"""Most tokens that an n-gram goes on for."""
+_BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 
@@ -46,6 +52,39 @@ class NGram:
         """The probability float64[m] of each of m ``tokens`` at a place, int64[m], of the sequences end to end, given
         what is before it."""
         return self._chances(_Stream.of(sequences), places, tokens.astype(np.uint64) + np.uint64(1))
+
+    def go_on(
+        self, beginnings: Sequence[NDArray[np.integer]], bars: Sequence[int], seed: int
+    ) -> list[NDArray[np.int64]]:
+        """Draw what follows each beginning of a document, up to the bar line or the end after so many bars.
+
+        A beginning ends in its first bar's bar line; of the tokens that the grammar allows, each is drawn as likely as
+        it is here. At most ``LONGEST`` tokens.
+        """
+        grammar, random = Grammar(), np.random.default_rng(seed)
+        written = [[*map(int, ids)] for ids in beginnings]
+        left, active = [*bars], [*range(len(written))]
+        state = grammar.state_after(beginnings) if active else None
+        while active:
+            allowed = grammar.allowed(state)
+            row, token = np.nonzero(allowed)
+            contexts = [np.array([*written[index][1 - self.order :], 0]) for index in active]  # no token is read here
+            ends = np.cumsum([len(context) for context in contexts]) - 1
+            chances = self.chances(contexts, ends[row], token)
+            reached = np.cumsum(chances)
+            last = np.searchsorted(row, np.arange(len(active)), side="right") - 1
+            before = np.append(0, reached[last[:-1]])
+            aim = before + random.random(len(active)) * (reached[last] - before)
+            drawn = token[np.minimum(np.searchsorted(reached, aim, side="right"), last)]
+            state = grammar.advance(state, drawn)
+            going = []
+            for place, (index, one) in enumerate(zip(active, drawn.tolist(), strict=True)):
+                left[index] -= one == _BAR
+                if left[index] and one != _EOS and len(written[index]) < len(beginnings[index]) + LONGEST:
+                    written[index].append(one)
+                    going.append(place)
+            active, state = [active[place] for place in going], state[:, going]
+        return [np.array(ids[len(beginning) :], np.int64) for ids, beginning in zip(written, beginnings, strict=True)]
 
     def _chances(
         self, stream: "_Stream", places: NDArray[np.integer], tokens: NDArray[np.uint64]

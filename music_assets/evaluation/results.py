@@ -47,7 +47,7 @@ def save_why_not(path: Path, run: str, settings: EvaluationSettings, why_not: st
     _write(path, run, settings, {"why_not": why_not})
 
 
-def save_tables(path: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def save_tables(path: Path, tables: Mapping[str, pl.DataFrame | Sequence[Mapping[str, Any]]]) -> None:
     """Write the tables of the result at ``path`` beside it, ``<result>.<table>.csv``, in place of those of before.
 
     Floats of whole columns stay floats; a missing value is an empty cell.

@@ -6,10 +6,13 @@ from music_assets.foundation.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """Settings of all measures: likelihood, features, genre classifier, copying, controls and infills."""
+    """Settings of all measures: likelihood, features, genre classifier, copying, controls, infills and guidance."""
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every resampling, split and classifier.")
     excerpt_bars: int = Field(default=8, ge=2, le=64, description="Bars of every excerpt, real and generated alike.")
+    structure_bars: int = Field(
+        default=16, ge=4, le=64, description="Bars of the beginnings whose structure is compared."
+    )
     excerpts_per_piece: int = Field(
         default=3,
         ge=1,
@@ -31,6 +34,9 @@ class EvaluationSettings(Settings):
         default=48, ge=1, description="Beginnings of test pieces that are asked after, each in four ways."
     )
     infill_spans: int = Field(default=48, ge=1, description="Spans of test pieces that are cut out and filled.")
+    guidance_samples: int = Field(
+        default=8, ge=2, description="Samples of each genre at each scale of guidance and each temperature."
+    )
     ngram_order: int = Field(
         default=8, ge=1, le=16, description="Longest order tried for the n-gram beside the network."
     )
@@ -44,4 +50,9 @@ class EvaluationSettings(Settings):
 class ReportSettings(Settings):
     """Settings of the page that shows the results."""
 
-    players_per_genre: int = Field(default=6, ge=0, description="Samples of a genre that the report lets one hear.")
+    players_per_genre: int = Field(
+        default=6, ge=0, description="Most samples of a genre that the report lets one hear."
+    )
+    player_megabytes: float = Field(
+        default=5.0, ge=0, description="Most megabytes of samples in the page, a genre after the other."
+    )

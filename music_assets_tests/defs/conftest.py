@@ -16,6 +16,8 @@ TINY = {"network": {"layers": 1, "width": 32, "heads": 2, "context": 64}, "minut
 QUICK = {
     "control_requests": 2,
     "infill_spans": 2,
+    "guidance_samples": 2,
+    "structure_bars": 8,
     "bootstrap_rounds": 50,
     "floor_rounds": 10,
     "classifier_trees": 20,

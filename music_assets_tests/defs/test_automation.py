@@ -267,6 +267,8 @@ def test_reports_follow_the_model_and_not_the_shards(graph: Graph):
         "feature_stats": {"gpt"},
         "copy_report": {"gpt"},
         "consistency_report": {"gpt"},
+        "structure_report": {"gpt"},
+        "listening_report": {"gpt"},
         "evaluation_report": {"gpt"},
     }
 

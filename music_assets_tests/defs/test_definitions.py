@@ -5,6 +5,7 @@ import dagster as dg
 import pytest
 
 from music_assets.definitions import defs
+from music_assets.defs.due import MEASURES_OF_MODEL, MEASURES_OF_SAMPLES
 from music_assets.models.registry import ARCHITECTURES
 
 GRAPH = {
@@ -18,14 +19,19 @@ GRAPH = {
     "likelihood": ("evaluation", {"checkpoint", "token_shards"}),
     "control_report": ("evaluation", {"checkpoint", "token_shards"}),
     "infill_report": ("evaluation", {"checkpoint", "token_shards"}),
+    "guidance_report": ("evaluation", {"checkpoint", "token_shards"}),
+    "embedding_report": ("evaluation", {"checkpoint", "token_shards"}),
     "feature_stats": ("evaluation", {"generated_samples", "token_shards"}),
+    "structure_report": ("evaluation", {"generated_samples", "token_shards"}),
     "copy_report": ("evaluation", {"generated_samples", "token_shards"}),
     "consistency_report": ("evaluation", {"generated_samples", "token_shards"}),
+    "listening_report": ("evaluation", {"generated_samples", "token_shards"}),
     "evaluation_report": (
         "evaluation",
         {
             *("generated_samples", "token_shards", "likelihood", "control_report", "infill_report"),
-            *("feature_stats", "copy_report", "consistency_report"),
+            *("guidance_report", "embedding_report"),
+            *("feature_stats", "structure_report", "copy_report", "consistency_report", "listening_report"),
         },
     ),
     "comparison": ("evaluation", {"checkpoint", "token_shards"}),
@@ -64,15 +70,7 @@ def test_definitions_load_nothing_heavy():
 
 def test_one_set_of_architectures_is_for_all():
     graph = defs.resolve_asset_graph()
-    for asset in (
-        "checkpoint",
-        "likelihood",
-        "control_report",
-        "infill_report",
-        "feature_stats",
-        "copy_report",
-        "consistency_report",
-    ):
+    for asset in ("checkpoint", *MEASURES_OF_MODEL, *MEASURES_OF_SAMPLES):
         partitions = graph.get(dg.AssetKey(asset)).partitions_def
         assert partitions is not None
         assert partitions.get_partition_keys() == ["gpt", "lstm", "gru", "pianoroll"]

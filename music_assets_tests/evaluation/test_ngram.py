@@ -6,6 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from music_assets.evaluation.ngram import NGram
+from music_assets.tokens import vocabulary
+from music_assets.tokens.grammar import Grammar
+from music_assets.tokens.remi import encode
+from music_assets_tests.midi_files import make_tune
 
 SIZE = 5
 sequences = st.lists(st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=12).map(np.array), min_size=1, max_size=5)
@@ -55,3 +59,29 @@ def test_a_repeated_line_becomes_certain():
 def test_an_unseen_token_gets_the_share_of_the_uniform_distribution():
     scored = NGram(1, SIZE).fit([np.array([0])]).nats([np.array([1])])[0]
     assert scored == pytest.approx([-np.log((0 + 1 / SIZE) / (1 + 1))])
+
+
+def test_an_ngram_goes_on_by_the_grammar_for_as_many_bars_as_asked():
+    documents = [encode(make_tune(style=style, seed=seed, bars=8)) for seed in range(4) for style in ("reel", "band")]
+    model = NGram(4, vocabulary.SIZE).fit(documents)
+    lines = [np.flatnonzero(ids == vocabulary.RANGES["Bar"].start) for ids in documents]
+    beginnings = [ids[: line[2] + 1] for ids, line in zip(documents, lines, strict=True)]
+    bars = [1, 2, 3, 1, 2, 3, 1, 2]
+    drawn = model.go_on(beginnings, bars, seed=0)
+    for beginning, more, count in zip(beginnings, drawn, bars, strict=True):
+        whole = np.concatenate([beginning, more])
+        assert Grammar().first_violation(whole) is None
+        assert (more == vocabulary.RANGES["Bar"].start).sum() <= count - 1
+        assert len(more) > 4
+    assert all(map(np.array_equal, drawn, model.go_on(beginnings, bars, seed=0)))
+    assert not all(map(np.array_equal, drawn, model.go_on(beginnings, bars, seed=1)))
+    assert model.go_on([], [], seed=0) == []
+
+
+def test_an_ngram_of_one_document_that_knows_all_of_it_repeats_it():
+    document = encode(make_tune(style="reel", seed=0, bars=8))
+    line = np.flatnonzero(document == vocabulary.RANGES["Bar"].start)
+    model = NGram(12, vocabulary.SIZE).fit([document] * 200)
+    (drawn,) = model.go_on([document[: line[3] + 1]], [2], seed=0)
+    true = document[line[3] + 1 : line[5]]
+    assert np.array_equal(drawn, true)

@@ -1,6 +1,7 @@
 """The page stands alone, says what it was told, and leaves out what it was not."""
 
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from music_assets.evaluation.classifier import judge
 from music_assets.evaluation.comparison import compare_features
 from music_assets.evaluation.controls import CORRELATION, ControlReport, Obedience
 from music_assets.evaluation.copying import copy_report
+from music_assets.evaluation.guidance import CONSISTENCY, MEASURES, CurvePoint, GuidanceReport
 from music_assets.evaluation.infills import ALL, BITS, BOTH_SIDES, FILLINGS, ONE, PAST, Fit, InfillReport
 from music_assets.evaluation.likelihood import ALL_GENRES, PARTS, Likelihood, Likelihoods
 from music_assets.evaluation.pieces import Piece
@@ -20,9 +22,11 @@ from music_assets.evaluation.report import (
     controls,
     copying,
     features,
+    guidance,
     infills,
     likelihood,
     samples,
+    structure,
     training,
 )
 from music_assets.evaluation.report.numbers import estimate, level, number, percent
@@ -32,13 +36,16 @@ from music_assets.evaluation.report.training import TrainingCurves
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.results import StoredResult
 from music_assets.evaluation.settings import EvaluationSettings
+from music_assets.evaluation.structure import structure_report
 from music_assets.generation.request import Wishes
 from music_assets.generation.samples import SampleBatch
 from music_assets_tests.evaluation.note_arrays import notes, piece
 
 T = TypeVar("T")
 
-SETTINGS = EvaluationSettings(excerpt_bars=4, classifier_trees=20, bootstrap_rounds=50, floor_rounds=10, confidence=0.9)
+SETTINGS = EvaluationSettings(
+    excerpt_bars=4, structure_bars=4, classifier_trees=20, bootstrap_rounds=50, floor_rounds=10, confidence=0.9
+)
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1"
 
 
@@ -121,10 +128,24 @@ def infilled() -> InfillReport:
             *(
                 Fit(kind, "note F1", filling, 9, Estimate(value, value - 0.1, value + 0.1))
                 for kind in (ALL, ONE)
-                for filling, value in zip(FILLINGS, (0.4, 0.3, 0.2, 0.0), strict=True)
+                for filling, value in zip(FILLINGS, (0.4, 0.1, 0.3, 0.2, 0.0), strict=True)
             ),
         ],
         *(1234, 0, 0),
+    )
+
+
+def guided() -> GuidanceReport:
+    return GuidanceReport(
+        [
+            CurvePoint(varied, value, measure, Estimate(0.5, 0.4, 0.6))
+            for varied, values in (("guidance", (1.0, 1.5, 2.0)), ("temperature", (0.8, 1.0)))
+            for value in values
+            for measure in MEASURES
+        ],
+        {CONSISTENCY: 1.0},
+        20,
+        {"guidance": 1.5, "temperature": 1.0},
     )
 
 
@@ -163,15 +184,18 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Page:
         caveats=["Velocities of ABC tunes are synthetic."],
         contents={
             "likelihood": likelihood.show(stored(Likelihoods(likelihoods(), "6-gram", 0.25))),
+            "structure": structure.show(stored(structure_report(test, made, SETTINGS))),
+            "guidance": guidance.show(stored(guided())),
             "training": training.show(TrainingCurves([(1, 3.0), (2, 2.0), (3, 1.0)], [(1, 5.0), (3, 4.0)], 3)),
             "consistency": consistency.show(stored(judge(train, test, made, SETTINGS))),
             "controls": controls.show(stored(control_rows())),
             "infills": infills.show(stored(infilled())),
             "features": features.show(stored(compare_features(test, made, SETTINGS))),
             "copying": copying.show(stored(copy_report(train, test, made, SETTINGS))),
-            "samples": samples.show(Samples([batch(folder, *names)], players_per_genre=3)),
+            "samples": samples.show(Samples([batch(folder, *names)], players_per_genre=3, bytes=1e6)),
         },
         provenance={"seed": "0"},
+        training={"preset": "tiny", "tokens": None},
     )
 
 
@@ -193,14 +217,14 @@ def test_the_script_of_the_plots_is_there_once(content: Page, tmp_path: Path):
     write_page(tmp_path / "report.html", content)
     text = (tmp_path / "report.html").read_text("utf-8")
     assert text.count("plotly.js v") == 1
-    assert text.count('class="plotly-graph-div"') == 6
+    assert text.count('class="plotly-graph-div"') == 9
     assert len(text) < 7_000_000
 
 
 def test_headline_numbers_and_caveats(page: Reading, content: Page):
     assert "3.00 [2.90 to 3.10]" in page.text
     assert "25% below 6-gram (4.00)" in page.text
-    for section in ("consistency", "controls", "infills", "features", "copying"):
+    for section in ("consistency", "controls", "features", "copying"):
         headline = content.contents[section].headline
         assert headline is not None
         assert f"{headline.name} {headline.number} {headline.meaning}" in page.text
@@ -212,10 +236,37 @@ def test_headline_numbers_and_caveats(page: Reading, content: Page):
 def test_settings_are_those_that_the_results_were_made_with(page: Reading):
     assert "90% interval" in page.text
     assert "95% interval" not in page.text
-    sections = "likelihood, genre consistency, controls, infills, musical features, copying"
-    assert f"settings of {sections} {SETTINGS.model_dump_json()}" in page.text
-    assert 'settings of sampling {"reel": {"instruments": [],' in page.text
-    assert '"temperature": 0.8' in page.text
+    sections = "genre consistency, likelihood, musical features, structure, controls, infills, guidance, copying"
+    assert f"Settings: {sections} setting value seed 0" in page.text
+    assert "floor_rounds 10" in page.text
+    assert "Settings: samples of reel setting value instruments – tempo –" in page.text
+    assert "temperature 0.8" in page.text
+    assert "Settings: training setting value preset tiny tokens –" in page.text
+
+
+def test_five_numbers_at_the_top(page: Reading, content: Page):
+    assert sum(content.headline is not None for content in content.contents.values()) == 5
+
+
+def test_a_filling_that_fits_less_than_the_bar_before_is_told_at_the_top():
+    found = infilled()
+    assert not infills.show(stored(found)).caveats
+    worse = [replace(row, estimate=Estimate(0.1, 0, 0.2)) if row.filling == "network" else row for row in found.rows]
+    (caveat,) = infills.show(stored(replace(found, rows=worse))).caveats
+    assert "fits less than the bar before repeated: 10% [0% to 20%] and 30%" in caveat
+
+
+def test_players_take_no_more_than_their_share_of_the_page(tmp_path: Path):
+    batches = [replace(batch(tmp_path, *(f"{genre}-{n}" for n in range(3))), genre=genre) for genre in ("jig", "reel")]
+    for one in batches:
+        for name in one.names:
+            (tmp_path / f"{name}.ogg").write_bytes(b"x" * 3000)  # 4000 in the page
+    shown = samples.show(Samples(batches, players_per_genre=3, bytes=13_000)).values["players"]
+    assert isinstance(shown, dict)
+    assert {genre: [player.name for player in players] for genre, players in shown.items()} == {
+        "jig": ["jig-0", "jig-1"],
+        "reel": ["reel-0"],
+    }
 
 
 def test_samples_are_heard_up_to_the_limit_and_names_are_escaped(page: Reading):
@@ -240,7 +291,7 @@ def test_absent_sections_are_named_with_their_reason(tmp_path: Path):
 
 
 def test_missing_files_of_a_sample_are_left_out(tmp_path: Path):
-    shown = samples.show(Samples([batch(tmp_path, "quiet")], players_per_genre=3))
+    shown = samples.show(Samples([batch(tmp_path, "quiet")], players_per_genre=3, bytes=1e6))
     write_page(tmp_path / "a.html", Page("Title", "gpt", contents={"samples": shown}))
     page = Reading((tmp_path / "a.html").read_text("utf-8"))
     assert "quiet" in page.text

@@ -33,7 +33,7 @@ def show(result: StoredResult[Verdicts]) -> Content:
             f"of the way from chance ({percent(first.floor)}) to what real held-out music reaches "
             f"({percent(first.ceiling.value)}); the samples reach {percent(first.score.value)}",
         ),
-        settings={"genre consistency": result.settings.model_dump_json()},
+        settings={"genre consistency": result.settings},
     )
 
 

@@ -31,7 +31,7 @@ def show(result: StoredResult[ControlReport]) -> Content:
             "correlation of the density asked for and made, all wishes at once: 1 is obeyed, 0 is unheard; "
             "instruments, tempo, time signature, bars and scale cannot be disobeyed",
         ),
-        settings={"controls": result.settings.model_dump_json()},
+        settings={"controls": result.settings},
     )
 
 

@@ -31,7 +31,7 @@ def show(result: StoredResult[CopyReport]) -> Content:
             "of the samples share a longer run with a training piece than 95% of held-out real excerpts do; "
             "about 5% is what real music shows",
         ),
-        settings={"copying": result.settings.model_dump_json()},
+        settings={"copying": result.settings},
     )
 
 

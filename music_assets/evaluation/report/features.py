@@ -58,7 +58,7 @@ def show(result: StoredResult[FeatureComparison]) -> Content:
             f"{len(beyond)} of {len(judged)}",
             "lie, with their whole interval, beyond what real pieces of the genre differ by; the fewer the better",
         ),
-        settings={"musical features": result.settings.model_dump_json()},
+        settings={"musical features": result.settings},
     )
 
 

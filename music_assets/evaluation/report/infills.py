@@ -2,7 +2,7 @@
 
 from music_assets.evaluation.infills import ALL, BITS, BOTH_SIDES, FILLINGS, ONE, PAST, InfillReport
 from music_assets.evaluation.report.numbers import estimate
-from music_assets.evaluation.report.section import Content, Headline, Section
+from music_assets.evaluation.report.section import Content, Section
 from music_assets.evaluation.results import StoredResult, load_result
 from music_assets.evaluation.settings import ReportSettings
 from music_assets.evaluation.subject import Subject
@@ -14,11 +14,11 @@ def load(subject: Subject, _: ReportSettings) -> StoredResult[InfillReport]:
 
 
 def show(result: StoredResult[InfillReport]) -> Content:
-    """The tables and the headline."""
+    """The tables."""
     found = result.found
     kinds = [kind for kind in (ALL, ONE) if any(row.spans == kind for row in found.rows)]
     by_name = {(row.spans, row.measure, row.filling): row for row in found.rows}
-    network, before = (by_name[kinds[0], "note F1", filling].estimate for filling in FILLINGS[:2])
+    network, before = (by_name[kinds[0], "note F1", filling].estimate for filling in ("network", "bar before"))
     return Content(
         values={
             "kinds": kinds,
@@ -30,13 +30,13 @@ def show(result: StoredResult[InfillReport]) -> Content:
             "report": found,
             "confidence": result.settings.confidence,
         },
-        headline=Headline(
-            "infill F1",
-            estimate(network, as_percent=True),
-            f"of the notes cut out of test pieces ({kinds[0]}) come back at their place; repeating the bar before: "
-            f"{estimate(before, as_percent=True)}",
-        ),
-        settings={"infills": result.settings.model_dump_json()},
+        caveats=[
+            f"What the model fills in fits less than the bar before repeated: {estimate(network, as_percent=True)} and "
+            f"{estimate(before, as_percent=True)} in note F1 ({kinds[0]})."
+        ]
+        if network.value < before.value
+        else [],
+        settings={"infills": result.settings},
     )
 
 

@@ -36,7 +36,7 @@ def show(result: StoredResult[Likelihoods]) -> Content:
         },
         headline=_headline(found),
         caveats=[*_caveats(found)],
-        settings={"likelihood": result.settings.model_dump_json()},
+        settings={"likelihood": result.settings},
     )
 
 

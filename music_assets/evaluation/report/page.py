@@ -1,6 +1,5 @@
 """One self-contained HTML page that says how good a model is: numbers with their limits, plots, and audio."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,14 @@ from music_assets.evaluation.report import (
     consistency,
     controls,
     copying,
+    embeddings,
     features,
+    guidance,
     infills,
     likelihood,
+    listening,
     samples,
+    structure,
     training,
 )
 from music_assets.evaluation.report.caveats import corpus_caveats
@@ -30,14 +33,18 @@ from music_assets.evaluation.subject import Subject
 from music_assets.foundation.publishing import publish
 
 SECTIONS: tuple[Section[Any], ...] = (
-    likelihood.SECTION,
-    training.SECTION,
+    samples.SECTION,
     consistency.SECTION,
+    listening.SECTION,
+    likelihood.SECTION,
+    features.SECTION,
+    structure.SECTION,
     controls.SECTION,
     infills.SECTION,
-    features.SECTION,
+    guidance.SECTION,
     copying.SECTION,
-    samples.SECTION,
+    embeddings.SECTION,
+    training.SECTION,
 )
 
 FILTERS = {
@@ -55,7 +62,7 @@ class Page:
     """All that the page shows.
 
     ``contents`` holds a section's content by its key, ``missing`` a sentence for each section that has none;
-    ``run`` and ``provenance`` are label -> text.
+    ``run`` and ``provenance`` are label -> text, ``training`` the settings of the training.
     """
 
     title: str
@@ -66,6 +73,7 @@ class Page:
     contents: Mapping[str, Content] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_page(subject: Subject, settings: ReportSettings, mlflow_url: str | None = None) -> Page:
@@ -101,9 +109,9 @@ def read_page(subject: Subject, settings: ReportSettings, mlflow_url: str | None
             "checkpoint": facts.run,
             "training data": facts.dataset_hash,
             "validation pieces": facts.validation_hash,
-            "training": json.dumps(facts.training),
             "PyTorch": facts.torch_version,
         },
+        training=facts.training,
     )
 
 
@@ -128,17 +136,20 @@ def write_page(path: Path, page: Page) -> None:
         },
         headlines=[content.headline for content in shown.values() if content.headline],
         caveats=[*page.caveats, *(caveat for content in shown.values() for caveat in content.caveats)],
-        provenance={**page.provenance, **_settings_of(shown.values())},
+        settings={**({"training": page.training} if page.training else {}), **_settings_of(shown.values())},
         plotly=Markup(get_plotlyjs()),
     )
     with publish(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 
-def _settings_of(contents: Iterable[Content]) -> dict[str, str]:
-    """The settings behind what is shown; those that several sections share are told once."""
+def _settings_of(contents: Iterable[Content]) -> dict[str, dict[str, Any]]:
+    """The settings behind what is shown, field by field; those that several sections share are told once."""
     labels: dict[str, list[str]] = {}
+    fields: dict[str, dict[str, Any]] = {}
     for content in contents:
         for label, settings in content.settings.items():
-            labels.setdefault(settings, []).append(label)
-    return {f"settings of {', '.join(names)}": settings for settings, names in labels.items()}
+            key = settings.model_dump_json()
+            labels.setdefault(key, []).append(label)
+            fields[key] = settings.model_dump(mode="json")
+    return {", ".join(names): fields[key] for key, names in labels.items()}

@@ -1,6 +1,5 @@
 """Samples to hear."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,42 +27,61 @@ class Player:
     png: Path
     caption: str
 
+    @property
+    def bytes(self) -> float:
+        """What it takes of the page, where four letters are three bytes."""
+        files = (self.midi, self.ogg, self.png)
+        return sum(file.stat().st_size for file in files if file.exists()) * 4 / 3
+
 
 @dataclass(frozen=True)
 class Samples:
-    """Batches, and how many of each can be heard: their files are embedded, so this bounds the page's size."""
+    """Batches, and how much of them can be heard: so many of each genre, as long as their files, which the page
+    embeds, are no larger than ``bytes`` in all."""
 
     batches: Sequence[SampleBatch]
     players_per_genre: int
+    bytes: float
 
 
 def load(subject: Subject, settings: ReportSettings) -> Samples:
     """The checkpoint's samples."""
-    return Samples(subject.batches, settings.players_per_genre)
+    return Samples(subject.batches, settings.players_per_genre, settings.player_megabytes * 1e6)
 
 
 def show(samples: Samples) -> Content:
     """The first players of each genre."""
+    players: dict[str, list[Player]] = {batch.genre: [] for batch in samples.batches}
+    left = samples.bytes
+    for turn in range(samples.players_per_genre):
+        for batch in samples.batches:
+            if turn < len(batch.names):
+                player = _player(batch, turn)
+                left -= player.bytes
+                if left >= 0:
+                    players[batch.genre].append(player)
     return Content(
-        values={"players": {batch.genre: _players(batch)[: samples.players_per_genre] for batch in samples.batches}},
-        settings={"sampling": json.dumps({batch.genre: batch.settings.model_dump() for batch in samples.batches})},
+        values={
+            "players": players,
+            "shown": sum(map(len, players.values())),
+            "made": sum(len(batch.names) for batch in samples.batches),
+        },
+        settings={f"samples of {batch.genre}": batch.settings for batch in samples.batches},
     )
 
 
-def _players(batch: SampleBatch) -> list[Player]:
-    return [
-        Player(
-            name,
-            *(batch.folder / f"{name}.{kind}" for kind in ("mid", "ogg", "png")),
-            caption=f"{count} notes, ended by {_ENDINGS[ended]}",
-        )
-        for name, count, ended in zip(batch.names, batch.notes, batch.ended, strict=True)
-    ]
+def _player(batch: SampleBatch, index: int) -> Player:
+    name = batch.names[index]
+    return Player(
+        name,
+        *(batch.folder / f"{name}.{kind}" for kind in ("mid", "ogg", "png")),
+        caption=f"{batch.notes[index]} notes, ended by {_ENDINGS[batch.ended[index]]}",
+    )
 
 
 TEMPLATE = """
-<p>The first samples of each genre, neither chosen nor repaired.</p>
-{% for genre, samples in players.items() %}
+<p>The first samples of each genre, neither chosen nor repaired: {{ shown }} of {{ made }}.</p>
+{% for genre, samples in players.items() if samples %}
 <h3>{{ genre }}</h3>
 <div class="samples">
 {% for sample in samples %}

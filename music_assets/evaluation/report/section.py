@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from music_assets.evaluation.settings import ReportSettings
 from music_assets.evaluation.subject import Subject
+from music_assets.foundation.settings import Settings
 
 T = TypeVar("T")
 
@@ -22,14 +23,15 @@ class Headline(NamedTuple):
 class Content:
     """What a section puts on the page.
 
-    ``values`` fill its template, ``caveats`` are sentences for the top of the page, ``settings`` says in JSON which
-    settings made what is shown, under a label.
+    ``values`` fill its template, ``caveats`` are sentences for the top of the page, ``settings`` are those that made
+    what is shown, under a label, ``tables`` what it shows that no measure keeps.
     """
 
     values: Mapping[str, object]
     headline: Headline | None = None
     caveats: Sequence[str] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,17 @@ def load(subject: Subject, _: ReportSettings) -> TrainingCurves:
 
 def show(curves: TrainingCurves) -> Content:
     """One plot."""
-    return Content({"plot": html(_figure(curves))})
+    named = {"training, nats per token": curves.training, "validation, bits per note": curves.validation}
+    return Content(
+        {"plot": html(_figure(curves))},
+        tables={
+            "curves": [
+                {"curve": name, "tokens": tokens, "value": value}
+                for name, points in named.items()
+                for tokens, value in points
+            ]
+        },
+    )
 
 
 def _figure(curves: TrainingCurves) -> go.Figure:
