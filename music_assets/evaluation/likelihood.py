@@ -197,11 +197,9 @@ def train_ngram(
         chosen.append(_sequence(vocabulary, training[index]))
         total += len(training[index].ids)
     longest = NGram(settings.ngram_order, vocabulary.size).fit(chosen)
-    models = [longest.shortened(order) for order in range(1, settings.ngram_order + 1)]
     if validation:
-        longest = min(
-            models, key=lambda model: sum(nats.sum() for nats in baseline_nats(model, vocabulary, validation))
-        )
+        costs = longest.nats_by_order([_sequence(vocabulary, piece) for piece in validation])
+        longest = longest.shortened(1 + int(costs.argmin()))
     return longest, total / max(1, sum(len(piece.ids) for piece in training))
 
 

@@ -1,6 +1,6 @@
 """An n-gram: interpolated, vectorised over sorted 64-bit context hashes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,12 @@ class NGram:
         chances = self._chances(stream, np.arange(stream.tokens.size), stream.tokens)
         return np.split(-np.log(chances), stream.starts[1:])[: len(sequences)]  # also where there are none
 
+    def nats_by_order(self, sequences: Sequence[NDArray[np.integer]]) -> NDArray[np.float64]:
+        """The sum of −ln p over all tokens, in nats, of the model of each order up to this one; float64[order]."""
+        stream = _Stream.of(sequences)
+        chances = self._by_order(stream, np.arange(stream.tokens.size), stream.tokens)
+        return np.array([-np.log(chance).sum() for chance in chances])
+
     def chances(
         self, sequences: Sequence[NDArray[np.integer]], places: NDArray[np.integer], tokens: NDArray[np.integer]
     ) -> NDArray[np.float64]:
@@ -89,13 +95,20 @@ class NGram:
     def _chances(
         self, stream: "_Stream", places: NDArray[np.integer], tokens: NDArray[np.uint64]
     ) -> NDArray[np.float64]:
+        *_, longest = self._by_order(stream, places, tokens)
+        return longest
+
+    def _by_order(
+        self, stream: "_Stream", places: NDArray[np.integer], tokens: NDArray[np.uint64]
+    ) -> Iterator[NDArray[np.float64]]:
+        """By the models of order 1, 2, ... up to this one; the array is the same each time."""
         probability = np.full(len(places), 1.0 / self.vocabulary_size)
         for context, counts in zip(stream.contexts(self.order), self._tables, strict=True):
             seen, distinct = (count[places] for count in counts.of_contexts(context))
             hits = counts.of_pairs(_pair(context[places], tokens))
             known = seen > 0
             probability[known] = (hits + distinct * probability)[known] / (seen + distinct)[known]
-        return probability
+            yield probability
 
 
 class _Stream:

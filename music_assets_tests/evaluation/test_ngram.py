@@ -85,3 +85,10 @@ def test_an_ngram_of_one_document_that_knows_all_of_it_repeats_it():
     (drawn,) = model.go_on([document[: line[3] + 1]], [2], seed=0)
     true = document[line[3] + 1 : line[5]]
     assert np.array_equal(drawn, true)
+
+
+@given(sequences, sequences)
+def test_all_orders_in_one_pass_cost_what_each_does(train, held_out):
+    longest = NGram(4, SIZE).fit(train)
+    each = [sum(nats.sum() for nats in longest.shortened(order).nats(held_out)) for order in range(1, 5)]
+    assert longest.nats_by_order(held_out) == pytest.approx(each)
