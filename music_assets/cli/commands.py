@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from music_assets.cli import generation, listening
+from music_assets.cli import generation, listening, studio
 from music_assets.foundation.errors import MusicAssetsError
 from music_assets.foundation.interrupts import Interrupted, interruptible
 from music_assets.models.registry import ARCHITECTURES
@@ -31,6 +31,7 @@ app.add_typer(corpus, name="corpus")
 app.add_typer(listening.listen, name="listen")
 app.command()(generation.generate)
 app.command()(generation.choices)
+app.command()(studio.studio)
 
 
 _REFUSED = {

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from music_assets.evaluation.arrays import Integers
 from music_assets.evaluation.features import DRUMS, windows
 from music_assets.evaluation.pieces import Piece
-from music_assets.evaluation.resampling import Estimate
+from music_assets.evaluation.resampling import Estimate, proportion
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.foundation.hashing import scatter
@@ -156,7 +155,7 @@ def copy_report(
         threshold = float(np.percentile(real, PERCENTILE))
         above[labels[: len(made)] == genre] = generated > threshold
         found.append(
-            GenreCopying(genre, generated, real, threshold, _share(generated > threshold, settings.confidence))
+            GenreCopying(genre, generated, real, threshold, proportion(generated > threshold, settings.confidence))
         )
     cases = []
     for index in np.argsort(-runs[: len(made)], kind="stable")[: settings.worst_copies]:
@@ -177,7 +176,7 @@ def copy_report(
         )
     return CopyReport(
         tuple(found),
-        _share(above, settings.confidence),
+        proportion(above, settings.confidence),
         tuple(cases),
         len(pieces),
         search.training_symbols,
@@ -282,8 +281,3 @@ def _is_repetition(symbols: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _span(lines: Melody, place: int, run: int) -> tuple[float, float]:
     return float(lines.begin[place]), float(lines.end[place + run - 1])
-
-
-def _share(above: NDArray[np.bool_], confidence: float) -> Estimate:
-    bounds = binomtest(int(above.sum()), len(above)).proportion_ci(confidence, method="wilson")
-    return Estimate(float(above.mean()), float(bounds.low), float(bounds.high))

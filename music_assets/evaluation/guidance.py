@@ -13,7 +13,7 @@ from music_assets.evaluation.copying import PERCENTILE, copy_report
 from music_assets.evaluation.distances import Distance
 from music_assets.evaluation.features import excerpt
 from music_assets.evaluation.pieces import Piece, sampled_piece
-from music_assets.evaluation.resampling import Estimate, bootstrap_weights, resampled_mean
+from music_assets.evaluation.resampling import Estimate, bootstrap_weights, proportion, resampled_mean
 from music_assets.evaluation.results import NotMeasurable
 from music_assets.evaluation.settings import EvaluationSettings
 from music_assets.generation.generate import generate
@@ -153,17 +153,20 @@ def guidance_report(
         return {
             **{name: listener.judge(generated).headline for name, listener in listeners.items()},
             BEYOND: beyond(distances, settings),
-            COPYING: copy_report(training, held_out, samples, settings).share_above,
             **variety(samples, settings),
         }
 
     usual = Wishes()
     defaults = {"guidance": usual.guidance, "temperature": usual.temperature}
     tried = [("guidance", value) for value in GUIDANCES] + [("temperature", value) for value in TEMPERATURES]
-    found: dict[tuple[str, float], dict[str, Estimate]] = {}
+    samples: dict[tuple[str, float], list[Piece]] = {}
     for varied, value in [("guidance", usual.guidance), *tried]:
         progress(f"{varied} {value:g}")
-        found[varied, value] = judge(_samples(checkpoint, genres, {**defaults, varied: value}, settings))
+        samples[varied, value] = _samples(checkpoint, genres, {**defaults, varied: value}, settings)
+    copied = _copying(training, held_out, [*samples.values()], settings)
+    found = {
+        setting: {**judge(made), COPYING: share} for (setting, made), share in zip(samples.items(), copied, strict=True)
+    }
     found["temperature", usual.temperature] = found["guidance", usual.guidance]
     rows = [
         CurvePoint(varied, value, measure, estimates[measure])
@@ -194,6 +197,18 @@ def _samples(
             ),
         )
     ]
+
+
+def _copying(
+    training: Sequence[Piece],
+    held_out: Sequence[Piece],
+    samples: Sequence[Sequence[Piece]],
+    settings: EvaluationSettings,
+) -> list[Estimate]:
+    """The share that copies, of each of some sets of as many samples a genre; training pieces are read once for all."""
+    report = copy_report(training, held_out, [piece for some in samples for piece in some], settings)
+    above = np.concatenate([(one.generated > one.threshold).reshape(len(samples), -1) for one in report.genres], axis=1)
+    return [proportion(of_set, settings.confidence) for of_set in above]
 
 
 def _beginnings(pieces: Sequence[Piece], genres: Sequence[str], count: int, bars: int) -> list[Piece]:

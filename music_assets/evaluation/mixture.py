@@ -51,7 +51,9 @@ class ContextMixture:
             slope = _sums(foretold.weight, wrong[foretold.candidate], len(weights))
             return nats.sum() + _DECAY / 2 * weights @ weights, slope + _DECAY * weights
 
-        found = minimize(cost, self.weights.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _TOLERANCE})
+        found = minimize(
+            cost, self.weights.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _TOLERANCE}
+        )
         return ContextMixture(self.ngram, found.x.reshape(WEIGHTS))
 
     def nats(self, sequences: Sequence[NDArray[np.integer]]) -> list[NDArray[np.float64]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,9 @@ def resampled_mean(values: Sequence[float], weights: NDArray[np.float64], confid
     with np.errstate(invalid="ignore"):
         resampled = weights[:, defined] @ of[defined] / weights[:, defined].sum(axis=1)
     return percentile_interval(float(of[defined].mean()), resampled, confidence)
+
+
+def proportion(hits: NDArray[np.bool_], confidence: float) -> Estimate:
+    """The share of n independent ones that are hits, n > 0, with its Wilson interval."""
+    bounds = binomtest(int(hits.sum()), len(hits)).proportion_ci(confidence, method="wilson")
+    return Estimate(float(hits.mean()), float(bounds.low), float(bounds.high))
