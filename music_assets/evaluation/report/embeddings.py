@@ -82,28 +82,6 @@ do as well.</p>
 <p>In the pictures a dot is a token that held-out pieces have. Two principal components show the part of the variance
 that stands at their axes; t-SNE keeps neighbours together, and how far apart its heaps lie, or how large they are,
 means little. Pitch class and octave compete: the few nearest neighbours of a pitch cannot be all of both.</p>
-<div class="scroll"><table>
-<thead><tr><th>what</th><th>of</th><th class="n">shown</th><th class="n">left out</th>
-<th class="n">neighbours alike</th><th>by chance ({{ confidence|level }} range)</th><th class="n">p</th></tr></thead>
-<tbody>
-{% for picture, _ in figures %}
-<tr><td>{{ picture.attribute }}</td><td>{{ picture.kind }}</td><td class="n">{{ picture.labels|length }}</td>
-<td class="n">{{ picture.left_out }}</td>
-{% if picture.neighbours %}
-<td class="n">{{ picture.neighbours.share|percent }}</td><td>{{ picture.neighbours.chance|estimate(true) }}</td>
-<td class="n">{{ picture.neighbours.p_value|number }}</td>
-{% else %}
-<td></td><td></td><td></td>
-{% endif %}
-</tr>
-{% endfor %}
-{% if report.without_network %}
-<tr><td>genre</td><td>pieces, by the counts of their tokens alone</td>
-<td class="n">{{ report.pieces.labels|length }}</td><td class="n">0</td>
-<td class="n">{{ report.without_network.share|percent }}</td><td>{{ report.without_network.chance|estimate(true) }}</td>
-<td class="n">{{ report.without_network.p_value|number }}</td></tr>
-{% endif %}
-</tbody></table></div>
 {% if report.too_few %}
 <p>Fewer than three tokens are in held-out pieces, so that there is no picture: {{ report.too_few|join(", ") }}.</p>
 {% endif %}
@@ -126,6 +104,29 @@ are of its {{ picture.attribute }}; by chance {{ found.chance|estimate(true) }},
 {% endif %}
 {{ drawn }}
 {% endfor %}
+<h3>All of them</h3>
+<div class="scroll"><table>
+<thead><tr><th>what</th><th>of</th><th class="n">shown</th><th class="n">left out</th>
+<th class="n">neighbours alike</th><th>by chance ({{ confidence|level }} range)</th><th class="n">p</th></tr></thead>
+<tbody>
+{% for picture, _ in figures %}
+<tr><td>{{ picture.attribute }}</td><td>{{ picture.kind }}</td><td class="n">{{ picture.labels|length }}</td>
+<td class="n">{{ picture.left_out }}</td>
+{% if picture.neighbours %}
+<td class="n">{{ picture.neighbours.share|percent }}</td><td>{{ picture.neighbours.chance|estimate(true) }}</td>
+<td class="n">{{ picture.neighbours.p_value|number }}</td>
+{% else %}
+<td></td><td></td><td></td>
+{% endif %}
+</tr>
+{% endfor %}
+{% if report.without_network %}
+<tr><td>genre</td><td>pieces, by the counts of their tokens alone</td>
+<td class="n">{{ report.pieces.labels|length }}</td><td class="n">0</td>
+<td class="n">{{ report.without_network.share|percent }}</td><td>{{ report.without_network.chance|estimate(true) }}</td>
+<td class="n">{{ report.without_network.p_value|number }}</td></tr>
+{% endif %}
+</tbody></table></div>
 """
 
 SECTION = Section("embeddings", "Inside the network", load, show, TEMPLATE)
