@@ -17,6 +17,7 @@ from music_assets.corpus.labels.songs import fold_title
 from music_assets.defs.automation import retrainings
 from music_assets.defs.due import MEASURES_OF_MODEL, MEASURES_OF_SAMPLES, reports_due, samples_due, shards_due
 from music_assets.foundation.midi.reading import load_score
+from music_assets.paths import ListeningFiles
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import read_shard
 from music_assets.tokens.transposition import TRANSPOSITIONS
@@ -129,6 +130,11 @@ def test_samples_and_reports(trained: Graph):
     assert list(reports_due(trained.instance, trained.paths, "gpt")) == ["evaluation_report"]
     trained.make("evaluation_report", partition="gpt")
     assert reports_due(trained.instance, trained.paths, "gpt") == {}
+    ratings = ListeningFiles(trained.paths.listening("gpt")).ratings
+    ratings.parent.mkdir(parents=True)
+    ratings.write_text("\n")
+    assert list(reports_due(trained.instance, trained.paths, "gpt")) == ["listening_report", "evaluation_report"]
+    ratings.unlink()
     for genre in ("jig", "reel"):  # samples made anew: the measures are due again, with the settings of the last time
         trained.make("generated_samples", partition=f"gpt|{genre}", config=settings)
     due = reports_due(trained.instance, trained.paths, "gpt")
