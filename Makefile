@@ -15,14 +15,14 @@ help: ## list the commands
 demo: .venv/installed ## the whole graph on the embedded corpus: index, shards, training, samples, report
 	$(BIN)/music-assets demo
 
-ui: .venv/installed ## Dagster's web UI with its daemon, and the MLflow server; Ctrl-C ends them
+ui: .venv/installed ## Dagster's web UI with its daemon, the MLflow server and the studio; Ctrl-C ends them
 	$(BIN)/music-assets ui
 
 check: lint ## lint, and the tests that are quick, in a process a core
 	$(BIN)/python -m pytest -n auto -m 'not slow and not crash and not cluster'
 
-test: .venv/installed ## all tests but those that kill servers or start clusters
-	$(BIN)/python -m pytest
+test: .venv/installed ## all tests but those that kill servers or start clusters, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 crashes: .venv/installed ## the tests that kill the daemon, run workers and steps, some minutes
 	$(BIN)/python -m pytest -m crash

@@ -18,7 +18,7 @@ from music_assets.training.mlflow_store import tracking_uri
 
 PICTURES = Path(__file__).parent / "pictures"
 MOST_BYTES = 200_000
-ARCHITECTURE, GENRE = "gpt", "chorale"
+ARCHITECTURE, GENRE, STUDIO_GENRE = "gpt", "chorale", "reel"
 GROUPS = ("corpus", "tokens", "model", "generation", "evaluation")
 # Without these, Chromium looks for the outside world at every start.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -26,7 +26,7 @@ ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
 
 
 def main() -> None:
-    """Start both servers, take every picture, and end them."""
+    """Start the servers, take every picture, and end them."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
         sys.exit("Pictures need Chromium: on Debian, apt-get install chromium.")
@@ -34,7 +34,10 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     save("roll", min(paths.samples(ARCHITECTURE, GENRE).glob("*.png")).read_bytes())
     with (
-        servers(named_folder("DAGSTER_HOME", "."), tracking_uri(paths), free_port(), free_port()) as (addresses, _),
+        servers(named_folder("DAGSTER_HOME", "."), tracking_uri(paths), free_port(), free_port(), free_port()) as (
+            addresses,
+            _,
+        ),
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS) as browser,
     ):
@@ -42,17 +45,19 @@ def main() -> None:
         page.set_default_timeout(60_000)
         graph(page, addresses.dagster)
         report(page, paths.evaluation(ARCHITECTURE) / "report.html")
+        if addresses.studio:
+            studio(page, addresses.studio)
 
 
 def graph(page: Page, dagster: str) -> None:
     """The lineage page: all groups open, and nothing beside it."""
     page.add_init_script("localStorage['dagster-nav-collapsed'] = 'true'")
-    page.set_viewport_size({"width": 1400, "height": 940})
+    page.set_viewport_size({"width": 1400, "height": 1250})
     page.goto(f"{dagster}/asset-groups?expanded={','.join(f'global@global:{group}' for group in GROUPS)}")
     page.get_by_text("likelihood", exact=True).first.wait_for()
     page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).last.click()  # the list of groups
     page.wait_for_timeout(1000)
-    page.mouse.dblclick(500, 900)  # on nothing: fits the graph
+    page.mouse.dblclick(500, 1210)  # on nothing: fits the graph
     page.wait_for_timeout(3000)
     save("graph", page.screenshot())
 
@@ -64,6 +69,18 @@ def report(page: Page, file: Path) -> None:
     page.get_by_text("how good is it?").first.wait_for()
     page.wait_for_timeout(1000)
     save("report", page.screenshot())
+
+
+def studio(page: Page, address: str) -> None:
+    """Two reels, composed."""
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.goto(address)
+    page.get_by_label("Genre").click()
+    page.get_by_role("option", name=STUDIO_GENRE, exact=True).click()
+    page.get_by_role("button", name="Compose", exact=True).click()
+    page.get_by_text("bars with").wait_for()
+    page.wait_for_timeout(2000)
+    save("studio", page.screenshot())
 
 
 def save(name: str, png: bytes) -> None:

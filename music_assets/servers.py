@@ -1,4 +1,4 @@
-"""The two servers that people look at: Dagster (web UI and daemon) and MLflow."""
+"""The servers that people look at: Dagster (web UI and daemon), MLflow and the studio."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 
 class BadPort(MusicAssetsError):
-    """There is no such port, it may not be opened, or both servers were given the same one."""
+    """There is no such port, it may not be opened, or two servers were given the same one."""
 
 
 class PortInUse(MusicAssetsError):
@@ -34,29 +34,40 @@ class ServerDied(MusicAssetsError):
 class Addresses:
     dagster: str
     mlflow: str
+    studio: str | None
 
 
 @contextmanager
 def servers(
-    project: Path, tracking_store: str, dagster_port: int, mlflow_port: int, timeout_seconds: float = 120
+    project: Path,
+    tracking_store: str,
+    dagster_port: int,
+    mlflow_port: int,
+    studio_port: int | None = None,
+    timeout_seconds: float = 120,
 ) -> Iterator[tuple[Addresses, list[subprocess.Popen[bytes]]]]:
-    """Run both servers while the block runs; both answer before it begins, and all their processes end with it.
+    """Run the servers while the block runs; all answer before it begins, and all their processes end with it.
 
     Args:
         project: the folder with ``dagster.yaml`` and ``workspace.yaml``.
         tracking_store: MLflow's backend store, such as ``sqlite:////data/mlflow/mlflow.db``.
+        studio_port: None for no studio; there has to be a champion to play with.
 
     Raises:
         BadPort, PortInUse: before anything is started.
         ServerDied: one ended or did not answer in time.
     """
-    if dagster_port == mlflow_port:
-        raise BadPort(
-            f"Port {dagster_port} cannot serve both: give --dagster-port and --mlflow-port different numbers."
-        )
-    for name, port in (("Dagster", dagster_port), ("MLflow", mlflow_port)):
+    ports = {"Dagster": dagster_port, "MLflow": mlflow_port, **({} if studio_port is None else {"Studio": studio_port})}
+    for name, port in ports.items():
+        if [*ports.values()].count(port) > 1:
+            options = " and ".join(f"--{other.lower()}-port" for other in ports if ports[other] == port)
+            raise BadPort(f"Port {port} cannot serve both: give {options} different numbers.")
         _require_free(name, port)
-    addresses = Addresses(f"http://{HOST}:{dagster_port}", f"http://{HOST}:{mlflow_port}")
+    addresses = Addresses(
+        f"http://{HOST}:{dagster_port}",
+        f"http://{HOST}:{mlflow_port}",
+        None if studio_port is None else f"http://{HOST}:{studio_port}",
+    )
     environment = os.environ | {
         "DAGSTER_HOME": str(project),
         "MLFLOW_UI": addresses.mlflow,
@@ -66,20 +77,28 @@ def servers(
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     python = [sys.executable, "-m"]
-    commands = [
-        [*python, "dagster", "dev", "--host", HOST, "--port", str(dagster_port), "--log-level", "warning"],
-        [
+    commands = {
+        f"{addresses.dagster}/server_info": [
+            *[*python, "dagster", "dev", "--host", HOST, "--port", str(dagster_port)],
+            *["--log-level", "warning"],
+        ],
+        f"{addresses.mlflow}/health": [
             *[*python, "mlflow", "server", "--host", HOST, "--port", str(mlflow_port)],
             *["--workers", "1", "--backend-store-uri", tracking_store],
         ],
-    ]
+        **(
+            {addresses.studio: [*python, "music_assets", "studio", "--port", str(studio_port)]}
+            if addresses.studio
+            else {}
+        ),
+    }
     running: list[subprocess.Popen[bytes]] = []
     try:
-        for command in commands:
+        for command in commands.values():
             # A process group of its own: ending the group also ends what the server started.
             running.append(subprocess.Popen(command, cwd=project, env=environment, start_new_session=True))
-        _wait_until_it_answers("Dagster", running[0], f"{addresses.dagster}/server_info", timeout_seconds)
-        _wait_until_it_answers("MLflow", running[1], f"{addresses.mlflow}/health", timeout_seconds)
+        for name, process, address in zip(ports, running, commands, strict=True):
+            _wait_until_it_answers(name, process, address, timeout_seconds)
         yield addresses, running
     finally:
         _end(running)

@@ -1,6 +1,7 @@
 """The commands, but for those that ask for music."""
 
 import errno
+import importlib.util
 import math
 import os
 import signal
@@ -246,24 +247,28 @@ def compare(
 def ui(
     dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
+    studio_port: Annotated[int, typer.Option(help="Port of the studio.")] = 7860,
 ) -> None:
-    """Run the Dagster web UI, its daemon and the MLflow server until Ctrl-C."""
+    """Run the Dagster web UI, its daemon, the MLflow server and, once a gpt is trained, the studio until Ctrl-C."""
+    from music_assets.checkpoints.runs import champion
     from music_assets.servers import servers
     from music_assets.training.mlflow_store import tracking_uri
 
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
-    with servers(_project(), tracking_uri(DataPaths.from_environment()), dagster_port, mlflow_port) as (
-        addresses,
-        running,
-    ):
-        typer.echo(f"\n  Dagster  {addresses.dagster}\n  MLflow   {addresses.mlflow}\n\n  Ctrl-C ends both.\n")
+    paths = DataPaths.from_environment()
+    plays = champion(paths.checkpoints("gpt")) is not None and importlib.util.find_spec("gradio") is not None
+    ports = dagster_port, mlflow_port, studio_port if plays else None
+    with servers(_project(), tracking_uri(paths), *ports) as (addresses, running):
+        studio = addresses.studio or "once a gpt is trained: music-assets studio"
+        typer.echo(f"\n  Dagster  {addresses.dagster}\n  MLflow   {addresses.mlflow}\n  Studio   {studio}")
+        typer.echo("\n  Ctrl-C ends all.\n")
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         except KeyboardInterrupt:
             return
         ended = next(process for process in running if process.poll() is not None)
-        typer.echo(f"One server ended with exit code {ended.returncode}; ending the other.", err=True)
+        typer.echo(f"One server ended with exit code {ended.returncode}; ending the others.", err=True)
         raise typer.Exit(1)
 
 

@@ -192,6 +192,11 @@ class Request(Wishes):
         return self
 
     @property
+    def files(self) -> dict[str, str | None]:
+        """The fields that name a file."""
+        return {"continue_file": self.continue_file, "fill_file": self.fill_file}
+
+    @property
     def has_known_end(self) -> bool:
         """See :attr:`Wishes.has_known_end`."""
         return self.fill_file is not None or super().has_known_end

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -83,7 +84,9 @@ class Task(ABC):
         self.vocabulary, self.request = checkpoint.vocabulary, request
         if request.genre is not None:
             self.vocabulary.genre_id(request.genre)
-        secret = int(hexdigest(request.model_dump_json(exclude={"count", "seed"}), size=8), 16)
+        names = {name: path and Path(path).name for name, path in request.files.items()}  # wherever it lies
+        asked = request.model_copy(update=names).model_dump_json(exclude={"count", "seed"})
+        secret = int(hexdigest(asked, size=8), 16)
         self.randoms = [np.random.default_rng([request.seed, secret, index]) for index in range(request.count)]
 
     @abstractmethod

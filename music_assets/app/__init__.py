@@ -1,0 +1,1 @@
+"""The studio: a page on which one composes, fills bars anew and listens."""

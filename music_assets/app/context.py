@@ -1,0 +1,48 @@
+"""What all parts of the page share."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from music_assets.app.events import Stops
+from music_assets.checkpoints.runs import CheckpointFacts
+from music_assets.checkpoints.storage import Checkpoint
+from music_assets.generation.choices import Choices, choices
+from music_assets.models.registry import find_architecture
+from music_assets.paths import DataPaths
+
+
+@dataclass(frozen=True)
+class Model:
+    """A champion, and what it can be asked for."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        return self.checkpoint.facts
+
+    @cached_property
+    def can(self) -> Choices:
+        """What it can be asked for."""
+        return choices(self.facts)
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it writes for several instruments, and fills."""
+        return find_architecture(self.facts.architecture).reads == "tokens"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Whose music it is, where results lie, and what is being written."""
+
+    paths: DataPaths
+    model: Model
+    piano: Model | None
+    """A pianoroll's champion beside the model."""
+    stops: Stops = field(default_factory=Stops)
+
+    @property
+    def models(self) -> list[Model]:
+        """All that can be asked."""
+        return [self.model, *([self.piano] if self.piano else [])]

@@ -1,0 +1,136 @@
+"""The page, put together, and the server that shows it to this computer alone."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+from gradio.themes import Default
+
+from music_assets.app.context import Model, Studio
+from music_assets.app.endpoints import GUIDE, endpoints
+from music_assets.app.events import on, shown
+from music_assets.app.sources import MOST_BYTES
+from music_assets.app.tabs.about import about
+from music_assets.app.tabs.composing import compose_tab
+from music_assets.app.tabs.continuing import continue_tab
+from music_assets.app.tabs.filling import fill_tab
+from music_assets.app.tabs.listening import listen_tab
+from music_assets.checkpoints.runs import champion
+from music_assets.checkpoints.storage import load_checkpoint
+from music_assets.foundation.errors import MusicAssetsError
+from music_assets.generation.generate import champion as load_champion
+from music_assets.paths import DataPaths
+from music_assets.training.precision import choose_device
+
+HOST = "127.0.0.1"
+LOOK_EVERY, KEEP = 600, 3600
+"""Seconds between two looks for old files, and how long a page's files are kept."""
+MOST_WAITING = 64
+"""Requests in a queue; one more is told to come again."""
+PIANO = "pianoroll"
+THEME = Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
+    font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
+)
+"""Of fonts that the reader's computer has."""
+CSS = (Path(__file__).parent / "studio.css").read_text(encoding="utf-8")
+
+
+def open_studio(paths: DataPaths, architecture: str = "gpt") -> Studio:
+    """The studio of an architecture's champion and, if there is one, of a pianoroll's.
+
+    Raises:
+        CheckpointError: the architecture has no champion.
+    """
+    model = Model(load_champion(architecture, paths.root))
+    folder = None if architecture == PIANO else champion(paths.checkpoints(PIANO))
+    piano = None if folder is None else Model(load_checkpoint(folder, choose_device()))
+    return Studio(paths, model, piano)
+
+
+def build_studio(paths: DataPaths, architecture: str = "gpt") -> gr.Blocks:
+    """The page of an architecture's champion. Raises CheckpointError if there is none."""
+    return build_page(open_studio(paths, architecture))
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The page of a studio."""
+    with gr.Blocks(title="Studio", analytics_enabled=False, delete_cache=(LOOK_EVERY, KEEP)) as page:
+        gr.Markdown("# Studio", elem_classes="title")
+        made = gr.Markdown("Nothing has been written yet.", render=False)
+        with gr.Tabs():
+            with gr.Tab("Compose", id="compose"):
+                compose_tab(studio, studio.model, "compose", made)
+            with gr.Tab("Continue", id="continue"):
+                continue_tab(studio, studio.model, made)
+            if studio.model.reads_tokens:
+                with gr.Tab("Fill", id="fill"):
+                    fill_tab(studio, studio.model, made)
+            if studio.piano is not None:
+                with gr.Tab("Piano", id="piano"):
+                    compose_tab(studio, studio.piano, "piano", made)
+            with gr.Tab("Listen", id="listen"):
+                listen_tab(studio, page)
+            with gr.Tab("About", id="about"):
+                gr.Markdown(about(studio))
+                gr.Markdown("### What was written last")
+                made.render()
+                with gr.Accordion("For programs", open=False):
+                    gr.Markdown(GUIDE)
+        endpoints(studio)
+
+        def close(request: gr.Request) -> None:
+            studio.stops.close(str(request.session_hash))
+
+        page.unload(shown(close))
+        # Gradio shows a number that is None as 0 until it is set to None once more
+        empty = [block for block in page.blocks.values() if isinstance(block, gr.Number) and block.value is None]
+        on(page.load, lambda: [None] * len(empty), None, empty)
+    return page
+
+
+@contextmanager
+def served(studio: Studio, port: int) -> Iterator[str]:
+    """Show the page of a studio to this computer under an address, until the block ends; its files are deleted then.
+
+    Raises:
+        MusicAssetsError: the port is taken.
+    """
+    with tempfile.TemporaryDirectory(prefix="music-assets-studio-") as folder, _environment(folder):
+        page = build_page(studio)
+        try:
+            _, address, _ = page.queue(default_concurrency_limit=1, max_size=MOST_WAITING).launch(
+                server_name=HOST, server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False,
+                share=False, ssr_mode=False, enable_monitoring=False, show_error=False, footer_links=["api"],
+                allowed_paths=[], max_file_size=MOST_BYTES, theme=THEME, css=CSS,
+            )  # fmt: skip
+        except OSError as error:
+            if error.errno not in (None, errno.EADDRINUSE):
+                raise
+            raise MusicAssetsError(f"The port {port} is taken: name another with --port.") from None
+        try:
+            yield address
+        finally:
+            page.close(verbose=False)
+
+
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """Gradio keeps its files in a folder, and soon sees that a page was closed."""
+    ours = {"GRADIO_TEMP_DIR": folder, "GRADIO_HEARTBEAT_INTERVAL": "2", "GRADIO_ANALYTICS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
