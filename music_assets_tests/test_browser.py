@@ -76,7 +76,7 @@ def site(chromium: str, project: Path) -> Iterator[Site]:
     pictures = Path(os.environ.get("MUSIC_ASSETS_PICTURES", project / "pictures"))
     pictures.mkdir(parents=True, exist_ok=True)
     with (
-        servers(project, tracking_uri(paths), free_port(), free_port()) as (addresses, _),
+        servers(project, tracking_uri(paths), free_port(), free_port(), free_port()) as (addresses, _),
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS) as browser,
     ):
@@ -113,6 +113,14 @@ def test_a_genre_is_tokenised_by_clicking(site: Site):
     page.goto(f"{site.addresses.dagster}/assets/token_shards")
     page.get_by_text("pieces_encoded").first.wait_for()
     site.picture("token_shards")
+
+
+def test_the_studio_is_the_third_address(site: Site):
+    assert site.addresses.studio is not None
+    site.page.goto(site.addresses.studio)
+    site.page.get_by_role("button", name="Compose", exact=True).click()
+    site.page.get_by_text("bars with").wait_for()
+    site.picture("studio")
 
 
 def test_mlflow_shows_curves_and_plays_a_sample(site: Site):

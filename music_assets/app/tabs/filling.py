@@ -105,7 +105,7 @@ def fill_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
 
     taken = on(file.change, take_in, file, shown, **waiting(SOUND, panel.status))
     on(taken.success, sounding, history, roll, **waiting(SOUND, panel.status))
-    on(roll.select, choose, None, [first, last, instrument], queue=False, trigger_mode="always_last")
+    on(roll.select, choose, None, [first, last, instrument], queue=False, trigger_mode="multiple")
     panel.stops_on(stop)
     panel.writes_on(go.click, ask, inputs)
     panel.writes_on(next_seed(another, wishes).then, ask, inputs)
