@@ -87,9 +87,9 @@ eight bars.</p>
 <tr><td>{{ name }}</td><td>{{ real|estimate }}</td><td>{{ made|estimate }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+<p>Genre by genre: the Wasserstein distance and, behind it, the upper bound of what two halves of the real pieces
+differ by. <span class="beyond">Beyond it</span> with the whole interval, a distance is worth a thought.</p>
 <div class="scroll"><table>
-<caption>Genre by genre: the Wasserstein distance and, behind it, the upper bound of what two halves of the real pieces
-differ by. <span class="beyond">Beyond it</span> with the whole interval, a distance is worth a thought.</caption>
 <thead><tr><th>feature</th>
 {% for distance in (distances.values()|first) %}<th>{{ distance.genre }}</th>{% endfor %}</tr></thead>
 <tbody>
