@@ -37,8 +37,31 @@ THEME = Default(
     neutral_hue="slate",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
+).set(
+    block_label_background_fill="none",
+    block_label_background_fill_dark="none",
+    block_label_border_width="0px",
+    block_label_shadow="none",
+    block_label_text_size="*text_md",
 )
 """Of fonts that the reader's computer has."""
+RELOAD = """() => {
+  const app = async () => (await (await fetch("gradio_api/app_id")).json()).app_id;
+  let known = null;
+  const look = () => app().then((now) => {
+    if (known !== null && now !== known) window.location.reload();
+    known = now;
+  }, () => {});
+  look();
+  setInterval(look, 3000);
+}"""
+"""What waits while the server is ended gets no answer from the next one, nor does what is asked on that page later."""
+UNDO = """() => addEventListener("keydown", (key) => {
+  if (!(key.ctrlKey || key.metaKey) || key.key.toLowerCase() !== "z" || key.target.closest("input, textarea")) return;
+  const button = document.querySelector(key.shiftKey ? "#fill-redo" : "#fill-undo");
+  if (button?.offsetParent && !button.disabled) { key.preventDefault(); button.click(); }
+})"""
+"""Ctrl-Z and Ctrl-Shift-Z where a file is filled."""
 CSS = (Path(__file__).parent / "studio.css").read_text(encoding="utf-8")
 
 
@@ -89,6 +112,8 @@ def build_page(studio: Studio) -> gr.Blocks:
             studio.stops.close(str(request.session_hash))
 
         page.unload(shown(close))
+        for script in (RELOAD, UNDO):
+            page.load(None, js=script, api_visibility="private")
         # Gradio shows a number that is None as 0 until it is set to None once more
         empty = [block for block in page.blocks.values() if isinstance(block, gr.Number) and block.value is None]
         on(page.load, lambda: [None] * len(empty), None, empty)

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +22,13 @@ from symusic.core import ScoreTick
 from music_assets.app import takes
 from music_assets.app.context import Model, Studio
 from music_assets.app.studio import build_page, served
-from music_assets.evaluation.listening import ListeningFiles, read_ratings
+from music_assets.app.tabs.about import about
+from music_assets.evaluation.listening import ListeningFiles, ListeningSettings, prepare_session, read_ratings
+from music_assets.evaluation.subject import Subject, champion_of
 from music_assets.foundation.midi.writing import write_midi
 from music_assets.generation.generate import make_task
 from music_assets.paths import DataPaths
+from music_assets.training.tracking import Tracking
 from music_assets_tests.app.studios import free_port, make_studio
 from music_assets_tests.generation.checkpoints import untrained
 from music_assets_tests.midi_files import make_tune
@@ -51,11 +54,15 @@ class Site:
     browser: Browser
     outside: list[str]
 
-    def open(self, width: int = 1280, **options: Any) -> Page:
+    @property
+    def subject(self) -> Subject:
+        return champion_of(self.studio.paths, "gpt")
+
+    def open(self, width: int = 1280, address: str | None = None, **options: Any) -> Page:
         page = self.browser.new_page(viewport={"width": width, "height": 900}, **options)
         page.set_default_timeout(SECONDS)
         page.on("request", lambda request: self.note(request.url))
-        page.goto(self.address)
+        page.goto(address or self.address)
         expect(page.locator("#compose-write")).to_be_visible(timeout=SECONDS)
         page.wait_for_timeout(500)
         return page
@@ -253,6 +260,11 @@ def test_fill(page, song, pictures):
         with page.expect_download() as found:
             page.click("#fill-download")
         assert found.value.path().read_bytes() == wanted
+    page.locator("#fill-source").click(position={"x": 5, "y": 5})
+    page.keyboard.press("Control+z")
+    expect(page.locator("#fill-undo")).to_be_disabled(timeout=SECONDS)
+    page.keyboard.press("Control+Shift+z")
+    expect(page.locator("#fill-undo")).to_be_enabled(timeout=SECONDS)
     page.screenshot(path=pictures / "studio-fill.png", full_page=True)
 
 
@@ -266,7 +278,7 @@ def test_other_files_are_refused_by_one_sentence(page, tmp_path):
     go_to(page, "Continue")
     (tmp_path / "huge.mid").write_bytes(bytes(3 << 20))
     send(page, "continue", tmp_path / "huge.mid")
-    expect(page.get_by_text(re.compile("exceed", re.IGNORECASE)).first).to_be_visible(timeout=SECONDS)
+    expect(toast(page)).to_contain_text(re.compile(r"exceed the maximum allowed size of 1.0 Mb: .huge\.mid.\s*$"))
     assert "Traceback" not in page.content()
 
 
@@ -368,6 +380,76 @@ def test_nothing_is_wider_than_a_phone(site, scheme, pictures):
         page.screenshot(path=pictures / f"studio-phone-{scheme}.png", full_page=True)
     finally:
         page.context.close()
+
+
+def test_the_ratings_stand_in_one_line(site, pictures):
+    prepare_session(site.subject, ListeningSettings(count=1, seed=7))
+    for width in (1280, 390):
+        page = site.open(width)
+        try:
+            if width == 390:
+                page.get_by_label("More tabs").click()
+                page.locator(".overflow-dropdown").get_by_text("Listen").click()
+            else:
+                go_to(page, "Listen")
+            page.get_by_label("Your name").fill(f"Ada {width}")
+            page.click("#listen-begin")
+            expect(status(page, "listen")).to_contain_text("Excerpt 1 of", timeout=SECONDS)
+            for scale in ("musicality", "coherence", "creativity"):
+                boxes = [one.bounding_box() or {} for one in page.locator(f"#listen-{scale} label").all()]
+                assert len({box["y"] for box in boxes}) == 1
+                assert all(box["x"] >= 0 and box["x"] + box["width"] <= width - 10 for box in boxes)
+            assert page.locator("#listen-audio [download], #listen-audio [aria-label=Download]").count() == 0
+            page.screenshot(path=pictures / f"studio-listen-{width}.png", full_page=True)
+        finally:
+            page.context.close()
+
+
+@pytest.mark.parametrize("when", ["idle", "while it renders", "clicked while it is away"])
+def test_the_server_is_restarted_under_an_open_page(when, site):
+    port = free_port()
+    with served(site.studio, port) as address:
+        page = site.open(address=address)
+        page.click("#compose-write")
+        finished(page, "compose")
+        if when != "while it renders":
+            heard(page, "compose", 2)
+    try:
+        if when == "clicked while it is away":
+            page.click("#compose-write")
+            expect(toast(page).last).to_contain_text("Connection to the server was lost.", timeout=SECONDS)
+        with served(site.studio, port):
+            expect(status(page, "compose")).to_be_empty(timeout=SECONDS)  # the page has loaded itself anew
+            page.click("#compose-write")
+            finished(page, "compose")
+            heard(page, "compose", 2)
+    finally:
+        page.context.close()
+
+
+@pytest.mark.parametrize("servers", [True, False])
+def test_about_links_to_the_servers_beside_the_studio(servers, site, tmp_path, monkeypatch):
+    for name in ("MLFLOW_UI", "DAGSTER_UI"):
+        monkeypatch.delenv(name, raising=False)
+    if servers:
+        monkeypatch.setenv("MLFLOW_UI", "http://127.0.0.1:5000")
+        monkeypatch.setenv("DAGSTER_UI", "http://127.0.0.1:3000")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    paths = DataPaths(tmp_path)
+    tracking = Tracking(paths)
+    with tracking.run("gpt") as run:
+        pass
+    checkpoint = site.studio.model.checkpoint
+    known, gone = (
+        about(Studio(paths, Model(replace(checkpoint, facts=checkpoint.facts.model_copy(update=update))), None))
+        for update in ({"mlflow_run_id": run.id}, {"mlflow_run_id": "0" * 32})
+    )
+    link = f"(http://127.0.0.1:5000/#/experiments/{tracking.experiment_id}/runs/{run.id})"
+    assert (link in known) == servers
+    assert "MLflow" not in gone
+    for text in (known, gone):
+        for asset in ("checkpoint", "evaluation_report"):
+            assert (f"(http://127.0.0.1:3000/assets/{asset}?view=partitions&partition=gpt)" in text) == servers
 
 
 def test_programs(site, song):

@@ -1,5 +1,7 @@
 """Which checkpoints are asked, and what is known of how good they are."""
 
+import os
+
 from music_assets.app.context import Model, Studio
 from music_assets.evaluation.classifier import Verdicts
 from music_assets.evaluation.likelihood import Likelihoods
@@ -7,6 +9,7 @@ from music_assets.evaluation.report.numbers import estimate, number, percent
 from music_assets.evaluation.resampling import Estimate
 from music_assets.evaluation.results import BadResult, NotMeasurable, load_result
 from music_assets.evaluation.subject import Subject
+from music_assets.training.mlflow_store import TrackingUnreachable
 
 
 def about(studio: Studio) -> str:
@@ -25,6 +28,7 @@ def _model(studio: Studio, model: Model) -> str:
         "bits per note, validation pieces": "–" if facts.bits_per_note is None else number(facts.bits_per_note),
         **_likelihood(subject),
         **_consistency(subject),
+        **_links(subject),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"| checkpoint | {facts.architecture} |\n|---|---|\n{table}"
@@ -51,3 +55,30 @@ def _consistency(subject: Subject) -> dict[str, str]:
         "genre consistency": f"{estimate(found.headline, as_percent=True)} of the way from chance "
         f"({percent(found.floor)}) to real music ({percent(found.ceiling.value)})"
     }
+
+
+def _links(subject: Subject) -> dict[str, str]:
+    """Where more stands, on the servers that run beside the studio."""
+    found = {"in MLflow": _mlflow(subject), "in Dagster": _dagster(subject)}
+    return {name: links for name, links in found.items() if links}
+
+
+def _mlflow(subject: Subject) -> str:
+    address, run = os.environ.get("MLFLOW_UI"), subject.facts.mlflow_run_id
+    if not address or not run:
+        return ""
+    from music_assets.training.tracking import Tracking
+
+    try:
+        tracking = Tracking(subject.paths)
+        known = tracking.has_run(run)
+    except TrackingUnreachable:
+        return ""
+    return f"[the run]({address}/#/experiments/{tracking.experiment_id}/runs/{run})" if known else ""
+
+
+def _dagster(subject: Subject) -> str:
+    address = os.environ.get("DAGSTER_UI")
+    assets = {"the training": "checkpoint", "the report": "evaluation_report"}
+    where = f"?view=partitions&partition={subject.facts.architecture}"
+    return ", ".join(f"[{name}]({address}/assets/{key}{where})" for name, key in assets.items()) if address else ""

@@ -136,10 +136,12 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
             prepare = gr.Button("Make a session", elem_id="listen-prepare")
     status = gr.Markdown("", elem_id="listen-status", elem_classes="status")
     with gr.Column(visible=False) as questions:
-        audio = gr.Audio(label="What do you hear?", interactive=False, buttons=[])
+        audio = gr.Audio(label="What do you hear?", interactive=False, buttons=[], elem_id="listen-audio")
         with gr.Row():
             grades = {
-                scale: gr.Radio(_GRADES, label=_QUESTIONS[scale], elem_id=f"listen-{scale}", min_width=420)
+                scale: gr.Radio(
+                    _GRADES, label=_QUESTIONS[scale], elem_id=f"listen-{scale}", elem_classes="grades", min_width=420
+                )
                 for scale in SCALES
             }
             guess = gr.Radio([REAL, GENERATED], label="Real or generated?", elem_id="listen-guess", min_width=420)
