@@ -57,7 +57,9 @@ def graph(page: Page, dagster: str) -> None:
     page.get_by_text("likelihood", exact=True).first.wait_for()
     page.get_by_role("button").filter(has=page.get_by_label("panel_show_right")).last.click()  # the list of groups
     page.wait_for_timeout(1000)
-    page.mouse.dblclick(500, 1210)  # on nothing: fits the graph
+    page.mouse.dblclick(500, 1210)  # on nothing: fits the graph, but for the top of its tallest group
+    page.wait_for_timeout(1000)
+    page.get_by_label("zoom_out").last.click()
     page.wait_for_timeout(3000)
     save("graph", page.screenshot())
 
@@ -79,7 +81,8 @@ def studio(page: Page, address: str) -> None:
     page.get_by_role("option", name=STUDIO_GENRE, exact=True).click()
     page.get_by_role("button", name="Compose", exact=True).click()
     page.get_by_text("bars with").wait_for()
-    page.wait_for_timeout(2000)
+    page.get_by_text("Audio is coming.").first.wait_for(state="hidden")
+    page.wait_for_timeout(1000)
     save("studio", page.screenshot())
 
 

@@ -15,7 +15,7 @@ from music_assets.generation.choice import Filters
 from music_assets.generation.request import Request, Wishes
 from music_assets.generation.source import SourceFile
 from music_assets.generation.task import REPEATED_NOTES, USUAL_TEMPO, BadRequest, Bar, Candidate, Task
-from music_assets.models.decoding import FEWEST_ROWS
+from music_assets.models.decoding import together
 from music_assets.models.roll_rnn import NO_GENRE, RollRNN, genre_number
 from music_assets.tokens import rolls
 from music_assets.tokens.remi import encode
@@ -127,13 +127,16 @@ class _Chooser:
     """Draws the next step of each roll: which keys are struck, and which go on to sound."""
 
     def __init__(self, network: RollRNN, asked: Wishes, genre: int, given: NDArray[np.uint8]) -> None:
-        rows = max(asked.count, FEWEST_ROWS)
         self._network, self._asked, self._rows = network, asked, asked.count
+        self._groups = together(asked.count, network.device)
+        rows = self._groups[-1].stop
         self._filters = Filters(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
         self._genres = [torch.full((rows,), genre, device=network.device)]
         if asked.guidance != 1:
             self._genres.append(torch.full((rows,), NO_GENRE, device=network.device))
-        self._states = [network.initial_state(rows, 0) for _ in self._genres]
+        self._states = [
+            [network.initial_state(group.stop - group.start, 0) for group in self._groups] for _ in self._genres
+        ]
         classes = asked.pitch_classes
         self._keys = np.array([classes is None or (key + LOWEST_PITCH) % 12 in classes for key in range(KEYS)])
         roll = np.concatenate([np.zeros((1, KEYS), np.uint8), given])  # silence is before all music
@@ -169,9 +172,13 @@ class _Chooser:
         """Of the step after the input, float32[B, 176], guided."""
         planes = torch.from_numpy(np.concatenate([self._input == ONSET, self._input == HOLD], axis=2))
         found: list[NDArray[np.float32]] = []
-        for half, genres in enumerate(self._genres):
-            logits, self._states[half] = self._network.decode(planes.to(genres.device), self._states[half], genres)
-            found.append(logits[: self._rows, -1].float().cpu().numpy())
+        for genres, states in zip(self._genres, self._states, strict=True):
+            parts: list[NDArray[np.float32]] = []
+            for number, group in enumerate(self._groups):
+                part = planes[group].to(genres.device)
+                logits, states[number] = self._network.decode(part, states[number], genres[group])
+                parts.append(logits[:, -1].float().cpu().numpy())
+            found.append(np.concatenate(parts)[: self._rows])
         if len(found) == 1:
             return found[0]
         return (found[1] + self._asked.guidance * (found[0] - found[1])).astype(np.float32, copy=False)

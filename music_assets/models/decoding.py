@@ -9,8 +9,15 @@ from numpy.typing import NDArray
 from music_assets.models.network import State, TokenNetwork
 from music_assets.tokens.memory import NO_CANDIDATE
 
-FEWEST_ROWS = 4
-"""With fewer rows a CPU's matrix products add in another order."""
+TOGETHER = 8
+"""Rows that a CPU decodes together, always: with more or fewer its matrix products may add in another order, and a row
+would depend on how many others there are."""
+
+
+def together(rows: int, device: torch.device) -> list[slice]:
+    """The groups in which rows are decoded; on a CPU there may be some more of them, to be made up."""
+    size = TOGETHER if device.type == "cpu" else rows
+    return [slice(first, first + size) for first in range(0, rows, size)]
 
 
 class TorchDecoder:
@@ -18,8 +25,9 @@ class TorchDecoder:
 
     def __init__(self, network: TokenNetwork, rows: int, capacity: int) -> None:
         self.network = network
-        self._state = network.initial_state(max(rows, FEWEST_ROWS), capacity)
         self._device = network.device
+        self._groups = together(rows, network.device)
+        self._state = network.initial_state(self._groups[-1].stop, capacity)
         self.lengths = self._state.lengths.numpy()[:rows]
 
     def can_go_on(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -61,8 +69,19 @@ class TorchDecoder:
     def _step(
         self, rows: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """One token more of some rows: the network decodes all, and what it says and keeps of the others is dropped."""
-        state = self._state
+        """One token more of some rows."""
+        logits = np.empty((len(rows), self.network.vocab_size), np.float32)
+        for group in self._groups:
+            here = (rows >= group.start) & (rows < group.stop)
+            if here.any():
+                logits[here] = self._step_together(group, rows[here] - group.start, ids[here], candidates[here])
+        return logits
+
+    def _step_together(
+        self, group: slice, rows: NDArray[np.int64], ids: NDArray[np.int64], candidates: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The network decodes all rows of a group, and what it says and keeps of those not asked for is dropped."""
+        state = self._part(group)
         all_ids = torch.zeros(len(state.lengths), 1, dtype=torch.int64)
         all_candidates = torch.full((*all_ids.shape, candidates.shape[1]), NO_CANDIDATE)
         chosen = torch.from_numpy(rows)
@@ -76,15 +95,17 @@ class TorchDecoder:
 
     def _read(self, row: int, ids: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float32]:
         """Several tokens of one row."""
-        state = self._state
-        own = State(
-            tuple(tensor[:, row : row + 1] for tensor in state.tensors), state.lengths[row : row + 1], state.capacity
-        )
+        own = self._part(slice(row, row + 1))
         logits, after = self.network.decode(
             torch.from_numpy(ids)[None].to(self._device), own, torch.from_numpy(candidates)[None].to(self._device)
         )
         for kept, new in zip(own.tensors, after.tensors, strict=True):
             if new is not kept:
                 kept.copy_(new)
-        state.lengths[row] += len(ids)
+        own.lengths += len(ids)
         return logits[0, -1].float().cpu().numpy()
+
+    def _part(self, rows: slice) -> State:
+        """Some rows of the state, not copied."""
+        state = self._state
+        return State(tuple(tensor[:, rows] for tensor in state.tensors), state.lengths[rows], state.capacity)

@@ -345,6 +345,7 @@ def test_listen(site, page, pictures):
             if number == 3:
                 page.reload()
                 go_to(page, "Listen")
+                expect(page.locator("#listen-session input")).not_to_have_value("", timeout=SECONDS)
                 page.get_by_label("Your name").fill("Ada")
             page.click("#listen-begin")
         expect(status(page, "listen")).to_have_text(f"Excerpt {number} of 4", timeout=SECONDS)
