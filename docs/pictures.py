@@ -60,7 +60,12 @@ def graph(page: Page, dagster: str) -> None:
     page.mouse.dblclick(500, 1210)  # on nothing: fits the graph, but for the top of its tallest group
     page.wait_for_timeout(1000)
     page.get_by_label("zoom_out").last.click()
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(1000)
+    page.mouse.move(300, 400)
+    page.mouse.down()
+    page.mouse.move(300, 530, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(2000)
     save("graph", page.screenshot())
 
 
