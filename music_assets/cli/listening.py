@@ -16,12 +16,6 @@ listen = typer.Typer(help="Blind listening tests: real and generated music, told
 
 Architecture = Annotated[str, typer.Option(help="Whose champion's samples are heard.")]
 
-_QUESTIONS = {
-    "musicality": "Musicality, 1 (noise) to 5 (I would hear it again)",
-    "coherence": "Coherence, 1 (falls apart) to 5 (of one piece)",
-    "creativity": "Creativity, 1 (trite) to 5 (full of ideas)",
-}
-
 
 @listen.command()
 def prepare(
@@ -59,18 +53,16 @@ def rate(
 
     Ctrl-C ends it; what has been said of the excerpts before is kept.
     """
-    from music_assets.evaluation.listening import ListeningFiles, append_rating, read_material, read_ratings
+    from music_assets.evaluation.listening import ListeningFiles, append_rating, not_rated_yet, read_material
 
     signal.siginterrupt(signal.SIGINT, True)  # polars has a read that waits at the terminal go on after Ctrl-C
     files = ListeningFiles(DataPaths.from_environment().listening(architecture))
     material = read_material(files, Path(session).name)
     name = _rater(rater)
-    said = read_ratings(files.ratings).ratings
-    rated = {one.excerpt for one in said if (one.session, one.rater) == (material.session, name)}
+    left = not_rated_yet(files, material, name)
     names = [excerpt.name for excerpt in material.excerpts]
-    for number, excerpt in enumerate(names, 1):
-        if excerpt in rated:
-            continue
+    for excerpt in left:
+        number = names.index(excerpt) + 1
         path = files.session(material.session) / f"{excerpt}.ogg"
         if not path.is_file():
             raise MusicAssetsError(f"{path} is gone: prepare the session again, with the same seed and count.")
@@ -144,9 +136,12 @@ def _rater(name: str) -> str:
 
 
 def _asked(session: str, excerpt: str, rater: str) -> "Rating":
-    from music_assets.evaluation.listening import Rating
+    from music_assets.evaluation.listening import ENDS, Rating
 
-    grades = {scale: typer.prompt(question, value_proc=_grade) for scale, question in _QUESTIONS.items()}
+    grades = {
+        scale: typer.prompt(f"{scale.capitalize()}, 1 ({low}) to 5 ({high})", value_proc=_grade)
+        for scale, (low, high) in ENDS.items()
+    }
     is_real = typer.prompt("Real or generated (r/g)", value_proc=_guess)
     return Rating(session=session, excerpt=excerpt, rater=rater, is_real=is_real, **grades)
 

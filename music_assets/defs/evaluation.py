@@ -222,7 +222,6 @@ def embedding_report(context: dg.AssetExecutionContext, config: EvaluationConfig
     network, held_out = _network(subject), subject.real("test")
 
     def metadata(found: embeddings.EmbeddingReport) -> dict[str, Any]:
-        pictures = [*found.tokens, *([found.pieces] if found.pieces else [])]
         return {
             "neighbours": table(
                 {
@@ -234,13 +233,12 @@ def embedding_report(context: dg.AssetExecutionContext, config: EvaluationConfig
                     "by_chance_at_most": neighbours.chance.high,
                     "p_value": neighbours.p_value,
                 }
-                for picture in pictures
+                for picture in found.pictures
                 if (neighbours := picture.neighbours)
             )
         }
 
     def points(found: embeddings.EmbeddingReport) -> dict[str, pl.DataFrame]:
-        pictures = [*found.tokens, *([found.pieces] if found.pieces else [])]
         return {
             "points": pl.concat(
                 pl.DataFrame(
@@ -255,7 +253,7 @@ def embedding_report(context: dg.AssetExecutionContext, config: EvaluationConfig
                         },
                     }
                 )
-                for picture in pictures
+                for picture in found.pictures
             )
         }
 

@@ -150,6 +150,11 @@ class EmbeddingReport:
     first_tokens: int  # most that are read of a piece
     too_few: list[str]
 
+    @property
+    def pictures(self) -> list[Picture]:
+        """All of them, that of the pieces last."""
+        return [*self.tokens, *([self.pieces] if self.pieces else [])]
+
     def picture(self, attribute: str) -> Picture:
         """That of the tokens by an attribute."""
         return next(picture for picture in self.tokens if picture.attribute == attribute)

@@ -32,7 +32,13 @@ from music_assets.tokens.vocabulary import RANGES
 
 T = TypeVar("T")
 
-SCALES = ("musicality", "coherence", "creativity")
+ENDS = {
+    "musicality": ("noise", "I would hear it again"),
+    "coherence": ("falls apart", "of one piece"),
+    "creativity": ("trite", "full of ideas"),
+}
+"""What 1 and 5 mean on each scale."""
+SCALES = tuple(ENDS)
 """What is rated, from 1 to 5."""
 CHANCE = 0.5
 """Share of right guesses of one who cannot tell real from generated: a session has as many of both."""
@@ -377,6 +383,13 @@ def read_ratings(path: Path) -> StoredRatings:
             except ValidationError:
                 damaged.append(number)
     return StoredRatings(ratings, damaged)
+
+
+def not_rated_yet(files: ListeningFiles, material: Material, rater: str) -> list[str]:
+    """The excerpts of a session that a rater has said nothing of, in their order."""
+    ratings = read_ratings(files.ratings).ratings
+    rated = {one.excerpt for one in ratings if (one.session, one.rater) == (material.session, rater)}
+    return [excerpt.name for excerpt in material.excerpts if excerpt.name not in rated]
 
 
 def latest(ratings: Sequence[Rating]) -> list[Rating]:

@@ -10,13 +10,14 @@ from music_assets.app.context import Studio
 from music_assets.app.events import NETWORK, SOUND, on, waiting
 from music_assets.app.tabs.panel import kept
 from music_assets.evaluation.listening import (
-    SCALES,
+    ENDS,
     ListeningFiles,
     ListeningSettings,
     Rater,
     Rating,
     append_rating,
     listening_report,
+    not_rated_yet,
     prepare_session,
     read_material,
     read_materials,
@@ -28,11 +29,6 @@ from music_assets.evaluation.subject import champion_of
 from music_assets.foundation.errors import MusicAssetsError
 
 REAL, GENERATED = "Real", "Generated"
-_QUESTIONS = {
-    "musicality": "Musicality: 1 noise, 5 I would hear it again",
-    "coherence": "Coherence: 1 falls apart, 5 of one piece",
-    "creativity": "Creativity: 1 trite, 5 full of ideas",
-}
 _GRADES = [1, 2, 3, 4, 5]
 
 
@@ -71,13 +67,8 @@ class Desk:
         except ValidationError:
             raise MusicAssetsError("Say who listens: a name of 1 to 200 letters, the same each time.") from None
         material = read_material(self.files, session)
-        said = {
-            one.excerpt
-            for one in read_ratings(self.files.ratings).ratings
-            if (one.session, one.rater) == (session, rater)
-        }
-        names = [excerpt.name for excerpt in material.excerpts]
-        return Sitting(session, rater, len(names), tuple(name for name in names if name not in said))
+        left = not_rated_yet(self.files, material, rater)
+        return Sitting(session, rater, len(material.excerpts), tuple(left))
 
     def sound(self, sitting: Sitting) -> bytes:
         """What is to be heard next."""
@@ -140,9 +131,13 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
         with gr.Row():
             grades = {
                 scale: gr.Radio(
-                    _GRADES, label=_QUESTIONS[scale], elem_id=f"listen-{scale}", elem_classes="grades", min_width=420
+                    _GRADES,
+                    label=f"{scale.capitalize()}: 1 {low}, 5 {high}",
+                    elem_id=f"listen-{scale}",
+                    elem_classes="grades",
+                    min_width=420,
                 )
-                for scale in SCALES
+                for scale, (low, high) in ENDS.items()
             }
             guess = gr.Radio([REAL, GENERATED], label="Real or generated?", elem_id="listen-guess", min_width=420)
         following = gr.Button("Next", variant="primary", elem_id="listen-next")

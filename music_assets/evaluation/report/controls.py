@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from music_assets.evaluation.controls import CORRELATION, ControlReport
 from music_assets.evaluation.report.numbers import estimate
-from music_assets.evaluation.report.plots import GENERATED, REAL, html
+from music_assets.evaluation.report.plots import GENERATED, REAL, html, whiskers
 from music_assets.evaluation.report.section import Content, Headline, Section
 from music_assets.evaluation.results import StoredResult, load_result
 from music_assets.evaluation.settings import ReportSettings
@@ -49,12 +49,7 @@ def _figure(report: ControlReport) -> go.Figure:
             y=[None if one is None else one.value for one in found],
             name=name,
             marker_color=colour,
-            error_y={
-                "array": [None if one is None else one.high - one.value for one in found],
-                "arrayminus": [None if one is None else one.value - one.low for one in found],
-                "color": "#777",
-                "thickness": 1,
-            },
+            error_y=whiskers(found),
         )
     return figure
 

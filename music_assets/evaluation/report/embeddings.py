@@ -24,7 +24,7 @@ def load(subject: Subject, _: ReportSettings) -> StoredResult[EmbeddingReport]:
 def show(result: StoredResult[EmbeddingReport]) -> Content:
     """A figure an attribute, and the table."""
     found = result.found
-    pictures = [*found.tokens, *([found.pieces] if found.pieces else [])]
+    pictures = found.pictures
     return Content(
         values={
             "figures": [(picture, html(figure(picture))) for picture in pictures],

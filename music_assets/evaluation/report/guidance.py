@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from music_assets.evaluation.guidance import MEASURES, GuidanceReport
-from music_assets.evaluation.report.plots import GENERATED, REAL, html
+from music_assets.evaluation.report.plots import GENERATED, REAL, html, whiskers
 from music_assets.evaluation.report.section import Content, Section
 from music_assets.evaluation.results import StoredResult, load_result
 from music_assets.evaluation.settings import ReportSettings
@@ -43,12 +43,7 @@ def _figure(report: GuidanceReport, varied: str) -> go.Figure:
         figure.add_scatter(
             x=[reading.value for reading in curve],
             y=[one.value for one in estimates],
-            error_y={
-                "array": [one.high - one.value for one in estimates],
-                "arrayminus": [one.value - one.low for one in estimates],
-                "color": "#777",
-                "thickness": 1,
-            },
+            error_y=whiskers(estimates),
             mode="lines+markers",
             line={"color": GENERATED, "width": 1.5},
             marker={"size": [11 if reading.value == report.defaults[varied] else 6 for reading in curve]},

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from music_assets.evaluation.listening import CHANCE, ListeningReport
-from music_assets.evaluation.report.plots import GENERATED, REAL, html
+from music_assets.evaluation.report.plots import GENERATED, REAL, html, whiskers
 from music_assets.evaluation.report.section import Content, Section
 from music_assets.evaluation.results import StoredResult, load_result
 from music_assets.evaluation.settings import ReportSettings
@@ -38,12 +38,7 @@ def _figure(report: ListeningReport) -> go.Figure:
             y=[one.value for one in found],
             name=name,
             marker_color=colour,
-            error_y={
-                "array": [one.high - one.value for one in found],
-                "arrayminus": [one.value - one.low for one in found],
-                "color": "#777",
-                "thickness": 1,
-            },
+            error_y=whiskers(found),
         )
     figure.update_yaxes(range=[1, 5], title_text="1 to 5")
     return figure

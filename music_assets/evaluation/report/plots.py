@@ -1,9 +1,24 @@
 """How all plots of the report look."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from music_assets.evaluation.resampling import Estimate
+
 REAL, GENERATED = "#4477aa", "#dd7733"
+
+
+def whiskers(estimates: Sequence[Estimate | None], colour: str = "#777") -> dict[str, Any]:
+    """The intervals of points or bars, for their ``error_y``."""
+    return {
+        "array": [None if one is None else one.high - one.value for one in estimates],
+        "arrayminus": [None if one is None else one.value - one.low for one in estimates],
+        "color": colour,
+        "thickness": 1,
+    }
 
 
 def html(figure: go.Figure) -> Markup:

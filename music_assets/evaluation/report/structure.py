@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from music_assets.evaluation.comparison import FeatureComparison
-from music_assets.evaluation.report.plots import GENERATED, REAL, html
+from music_assets.evaluation.report.plots import GENERATED, REAL, html, whiskers
 from music_assets.evaluation.report.section import Content, Section
 from music_assets.evaluation.resampling import Estimate, bootstrap_weights, resampled_mean
 from music_assets.evaluation.results import StoredResult, load_result
@@ -60,12 +60,7 @@ def _figure(found: FeatureComparison, settings: EvaluationSettings) -> go.Figure
         figure.add_scatter(
             x=[*APART],
             y=[one.value for one in side],
-            error_y={
-                "array": [one.high - one.value for one in side],
-                "arrayminus": [one.value - one.low for one in side],
-                "color": colour,
-                "thickness": 1,
-            },
+            error_y=whiskers(side, colour),
             mode="lines+markers",
             name=name,
             line={"color": colour, "width": 1.5},
