@@ -1,8 +1,12 @@
 """A studio over networks that are not trained, for tests that do not listen."""
 
+import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from music_assets.app.context import Studio
 from music_assets.app.studio import open_studio
@@ -34,3 +38,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def event_loops_closed() -> Iterator[None]:
+    """Gradio opens event loops where a page is built and never closes them; the warning would blame a later test."""
+    loops, make = [], asyncio.new_event_loop
+
+    def kept() -> asyncio.AbstractEventLoop:
+        loops.append(make())
+        return loops[-1]
+
+    with mock.patch("asyncio.new_event_loop", kept):
+        yield
+    for loop in loops:
+        if not loop.is_running():
+            loop.close()
