@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ LOOK_EVERY, KEEP = 600, 3600
 """Seconds between two looks for old files, and how long a page's files are kept."""
 MOST_WAITING = 64
 """Requests in a queue; one more is told to come again."""
+WAIT_FOR_WORKERS = 10
+"""Seconds for what is being drawn when the server ends."""
 PIANO = "pianoroll"
 THEME = Default(
     primary_hue="indigo",
@@ -143,6 +146,14 @@ def served(studio: Studio, port: int) -> Iterator[str]:
             yield address
         finally:
             page.close(verbose=False)
+            _wait_for_workers()
+
+
+def _wait_for_workers() -> None:
+    """Gradio's threads, which Python does not wait for: one that still draws as it ends would abort it."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("AnyIO worker"):
+            thread.join(WAIT_FOR_WORKERS)
 
 
 @contextmanager
