@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from music_assets.paths import DataPaths
 from music_assets.servers import Addresses, servers
 from music_assets.training.mlflow_store import tracking_uri
 from music_assets_tests.midi_files import write_corpus
+from music_assets_tests.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -37,12 +37,6 @@ class Site:
 
     def picture(self, name: str) -> None:
         self.page.screenshot(path=self.pictures / f"{name}.png")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

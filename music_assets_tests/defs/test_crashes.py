@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
@@ -23,6 +22,7 @@ from music_assets.training.mlflow_store import tracking_uri
 from music_assets.training.tracking import Tracking
 from music_assets_tests.defs.conftest import TINY
 from music_assets_tests.midi_files import write_corpus
+from music_assets_tests.ports import free_port
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
@@ -105,12 +105,6 @@ def holder(lock: Path) -> int | None:
         if fields[1] == "FLOCK" and fields[5].split(":")[-1] == inode:
             return int(fields[4])
     return None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

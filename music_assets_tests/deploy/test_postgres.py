@@ -20,8 +20,8 @@ from music_assets.paths import DataPaths
 from music_assets.servers import servers
 from music_assets.training.mlflow_store import tracking_uri
 from music_assets_tests.defs.conftest import TINY, Graph
-from music_assets_tests.defs.test_crashes import free_port
 from music_assets_tests.midi_files import write_corpus
+from music_assets_tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

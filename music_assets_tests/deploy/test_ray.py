@@ -14,8 +14,9 @@ import pytest
 from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
-from music_assets_tests.defs.test_crashes import free_port, open_site
+from music_assets_tests.defs.test_crashes import open_site
 from music_assets_tests.midi_files import write_corpus
+from music_assets_tests.ports import free_port
 
 pytest.importorskip("dagster_ray", reason="the extra ray is not installed")
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")

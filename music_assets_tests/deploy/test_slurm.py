@@ -17,8 +17,9 @@ from music_assets.checkpoints.runs import read_facts, require_champion
 from music_assets.paths import DataPaths
 from music_assets.pipeline import bring_shards_up_to_date
 from music_assets_tests.defs.conftest import TINY
-from music_assets_tests.defs.test_crashes import free_port, wait_for
+from music_assets_tests.defs.test_crashes import wait_for
 from music_assets_tests.midi_files import write_corpus
+from music_assets_tests.ports import free_port
 from music_assets_tests.training.test_distributed import job, losses
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "slurm"

@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from music_assets.training.progress import TrainingProgress
 from music_assets.training.tracking import CHAMPION, Tracking
 from music_assets.training.validation import Score, validation_set
 from music_assets_tests.disks import small_disk
+from music_assets_tests.ports import free_port
 from music_assets_tests.training.corpus import shards, small_config, small_roll_config
 
 # MLflow asks SQLAlchemy 2.1 for a strategy that it deprecates.
@@ -314,12 +314,6 @@ def test_mlflow_says_nothing(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert (result.stdout, result.stderr) == ("", "")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
