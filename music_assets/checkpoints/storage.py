@@ -97,7 +97,11 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:  # what torch raises for weights that do not fit
-        raise _damaged(folder, error) from None
+        detail = str(error).splitlines()[-1].strip(" .\t")
+        raise CheckpointError(
+            f"The checkpoint at {folder} has other weights than this version's network ({detail}): train again, or use "
+            "the version that trained it."
+        ) from None
     return Checkpoint(folder, network.to(device).eval(), vocabulary, facts)
 
 

@@ -4,8 +4,9 @@
 
 A network of this size cannot look back far, and music repeats itself: over a bar, a phrase, a voice, a beat. So it is
 told, at each token, the token that came next when the same *context* was there last. A context is a part of what is
-known: the last 4, 8, 16 and 32 tokens, and 8 in music's own terms, such as an instrument's last two notes and its place
-in the bar. Compressors call these context models.
+known: the last 4, 8, 16 and 32 tokens, and 12 in music's own terms, such as an instrument's last two notes and its
+place in the bar, its rhythm, or the bar's place in a phrase of 4, 8 or 16 bars. Compressors call these context models.
+One of them foretells no pitch but an interval, from the instrument's last note: what is told is the pitch there.
 
 The contexts of a token are of its kind, for what comes next differs: after a program a pitch, after a pitch a velocity.
 Memory reads a document token by token and looks at nothing that comes later. Prompts are not read; the marks of an
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from music_assets.tokens.vocabulary import PROGRAMS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES, Vocabulary
 
-COLUMNS = 12
+COLUMNS = 16
 """Contexts at a token."""
 NO_CANDIDATE = Vocabulary().pad
 """Stands for no id: it is in no document."""
@@ -30,7 +31,11 @@ LEVELS = 7
 RUNS = (4, 8, 16, 32)
 """How many last tokens the first contexts are."""
 
+INTERVAL = len(RUNS) + 10
+"""The column that foretells an interval where a pitch is next."""
+
 _LONGEST = RUNS[-1]
+_UNISON = SIZE // 2  # stands for an interval of 0: 0 is for what is no interval
 _MOST = 1 << (LEVELS - 2)
 _NOTES = 8  # of each program that are remembered
 
@@ -59,12 +64,15 @@ _STATE = np.dtype(
         ("notes", np.int64),  # positions, programs and pitches of the bar
         ("programs_here", np.int64),  # at the position
         ("notes_here", np.int64),
+        ("first_note_here", np.int64),
         ("note_here", np.int64),  # the last one
         # Of each program:
         ("notes_of", np.int64, (PROGRAMS, _NOTES)),  # pitch and position of its last ones, the latest first
         ("velocity_of", np.int64, (PROGRAMS,)),
         ("duration_of", np.int64, (PROGRAMS,)),
-        ("entries", np.int64, (COLUMNS,)),  # where the contexts of the last token are in the table, or -1
+        # Of the contexts of the last token:
+        ("entries", np.int64, (COLUMNS,)),  # where they are in the table, or -1
+        ("origin", np.int64),  # the pitch from which intervals are told, or 0
     ]
 )
 
@@ -161,13 +169,13 @@ def _hear(states, token):
     if kind == _BAR:
         s.bar += 1
         s.onsets_before, s.onsets = s.onsets, 0
-        s.notes = s.notes_here = s.programs_here = s.note_here = 0
+        s.notes = s.notes_here = s.programs_here = s.first_note_here = s.note_here = 0
         s.position = s.position_before = 0
     elif kind == _POSITION:
         s.position_before, s.position = s.position, token
         s.onsets = _mixed(s.onsets, token)
         s.notes = _mixed(s.notes, token)
-        s.notes_here = s.programs_here = s.note_here = 0
+        s.notes_here = s.programs_here = s.first_note_here = s.note_here = 0
     elif kind == _PROGRAM:
         if before == _MASK:  # not a note's: it says whose notes are missing in the bar that follows
             s.bar -= 1
@@ -177,6 +185,8 @@ def _hear(states, token):
     elif kind in (_PITCH, _DRUM):
         s.pitch = token
         s.note_here = _mixed(s.program, token)
+        if s.first_note_here == 0:
+            s.first_note_here = s.note_here
         s.notes_here = _mixed(s.notes_here, s.note_here)
         s.notes = _mixed(s.notes, s.note_here)
     elif kind == _VELOCITY:
@@ -199,8 +209,9 @@ def _hear(states, token):
 
 @njit(types.void(_STATES, types.int64, _INTS), cache=True, nogil=True)
 def _contexts(states, token, keys):
-    """The hashes of a token's contexts, 0 where there is none."""
+    """The hashes of a token's contexts, 0 where there is none; and the pitch from which intervals are told."""
     s = states[0]
+    s.origin = 0
     key, length = 0, 0
     for column in range(len(RUNS)):
         while length < RUNS[column]:
@@ -220,7 +231,14 @@ def _contexts(states, token, keys):
         own[4] = _mixed(_mixed(_mixed(_mixed(key4, last[4]), last[5]), last[6]), last[7])
         own[5] = _mixed(token, s.note_here)
         own[6] = _mixed(here, s.notes_here)
-        own[7] = _mixed(_mixed(token, last[0] // SIZE), last[1] // SIZE)
+        latest, before = last[0] // SIZE, last[1] // SIZE
+        own[7] = _mixed(_mixed(token, latest), before)
+        own[8] = _mixed(here, s.bar & 3)
+        own[9] = _mixed(_mixed(token, s.first_note_here), latest)
+        if _KIND[latest] == _PITCH and _KIND[before] == _PITCH:
+            s.origin = latest
+            own[INTERVAL - len(RUNS)] = _mixed(here, latest - before)
+        own[11] = _mixed(own[6], s.bar & 7)
     elif kind in (_PITCH, _DRUM):
         voice = s.program - _FIRST_PROGRAM
         last = s.notes_of[voice]
@@ -232,6 +250,10 @@ def _contexts(states, token, keys):
         own[5] = _mixed(s.program, s.velocity_of[voice])
         own[6] = _mixed(own[1], s.velocity_of[voice])
         own[7] = _mixed(note, last[0])
+        own[8] = _mixed(here, s.bar & 3)
+        own[9] = _mixed(own[6], s.bar & 3)
+        own[10] = _mixed(here, s.bar & 7)
+        own[11] = _mixed(here, s.first_note_here)
     elif kind == _VELOCITY:
         voice = s.program - _FIRST_PROGRAM
         last = s.notes_of[voice]
@@ -243,6 +265,10 @@ def _contexts(states, token, keys):
         own[5] = _mixed(at, token)
         own[6] = _mixed(_mixed(at, last[0]), s.duration_of[voice])
         own[7] = _mixed(note, s.duration_of[voice])
+        own[8] = _mixed(here, s.bar & 3)
+        own[9] = _mixed(at, s.duration_of[voice])
+        own[10] = _mixed(here, s.bar & 7)
+        own[11] = _mixed(here, s.duration_of[voice])
     elif kind == _DURATION:
         last = s.notes_of[s.program - _FIRST_PROGRAM]
         own[0] = _mixed(s.position, s.program)
@@ -253,6 +279,10 @@ def _contexts(states, token, keys):
         own[5] = _mixed(s.onsets, s.programs_here)
         own[6] = _mixed(s.position, s.notes_here)
         own[7] = s.notes
+        own[8] = _mixed(own[4], s.bar & 3)
+        own[9] = _mixed(own[6], s.bar & 3)
+        own[10] = _mixed(_mixed(_mixed(s.program, last[0] % SIZE), last[1] % SIZE), last[2] % SIZE)
+        own[11] = _mixed(own[5], s.bar & 3)
     elif kind in (_POSITION, _TEMPO):
         own[0] = _mixed(s.position, 0)
         own[1] = _mixed(s.position, s.position_before)
@@ -262,15 +292,34 @@ def _contexts(states, token, keys):
         own[5] = _mixed(s.onsets, s.onsets_before)
         own[6] = _mixed(s.onsets, s.bar & 3)
         own[7] = s.notes
+        own[8] = _mixed(s.position, s.bar & 7)
+        own[9] = _mixed(s.onsets, s.bar & 7)
+        own[10] = _mixed(s.position, s.bar & 15)
+        own[11] = _mixed(s.onsets, s.bar & 15)
     elif kind in (_BAR, _SIGNATURE):
         own[0] = _mixed(0, token)
         own[1] = _mixed(token, s.bar & 1)
         own[2] = _mixed(token, s.bar & 3)
         own[3] = _mixed(token, s.bar & 7)
         own[4] = _mixed(token, s.onsets_before)
+        own[5] = _mixed(token, s.bar & 15)
+        own[6] = _mixed(own[4], s.bar & 3)
     for column in range(len(own)):
         if own[column]:
             own[column] = _mixed(_mixed(own[column], kind), len(RUNS) + column)
+
+
+@njit(types.int64(types.int64, types.int64), cache=True, nogil=True)
+def _interval(origin, token):
+    """From a pitch to another, never 0; 0 if that is none."""
+    return token - origin + _UNISON if _KIND[token] == _PITCH else 0
+
+
+@njit(types.int64(types.int64, types.int64), cache=True, nogil=True)
+def _at_interval(origin, interval):
+    """The pitch there, or ``NO_CANDIDATE``."""
+    token = origin + interval - _UNISON
+    return token if interval and _KIND[token] == _PITCH else NO_CANDIDATE
 
 
 @njit(types.void(_INTS, types.int64, types.int64, _STATES, _TABLE, _TABLE), cache=True, nogil=True)
@@ -288,10 +337,11 @@ def _remember(ids, start, stop, states, table, candidates):
         for column in range(COLUMNS):
             entry = s.entries[column]
             if entry >= 0:
+                came = _interval(s.origin, token) if column == INTERVAL and s.origin else token
                 known = table[entry, 1]
                 times = known // SIZE
-                if known - times * SIZE != token:
-                    table[entry, 1] = token
+                if known - times * SIZE != came:
+                    table[entry, 1] = came
                 elif times < _MOST:
                     table[entry, 1] = known + SIZE
         _hear(states, token)
@@ -311,7 +361,11 @@ def _remember(ids, start, stop, states, table, candidates):
                 times, level = known // SIZE, 0
                 while times >> level:
                     level += 1
-                candidates[place, column] = known % SIZE + SIZE * level
+                foretold = known - times * SIZE
+                if column == INTERVAL and s.origin:
+                    foretold = _at_interval(s.origin, foretold)
+                if foretold != NO_CANDIDATE:
+                    candidates[place, column] = foretold + SIZE * level
 
 
 @njit(types.void(_INTS, _INTS, _INTS, _TABLE, _STATES, _TABLES, _TABLES), cache=True, nogil=True)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, RUNS
+from music_assets.tokens.memory import COLUMNS, INTERVAL, LEVELS, NO_CANDIDATE, RUNS
 from music_assets.tokens.vocabulary import MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
 
 NO_NOTE: tuple[int, int] = (0, 0)  # pitch and position
@@ -14,16 +14,22 @@ def plain_candidates(ids: list[int]) -> list[list[int]]:
     before: list[tuple] = []
     for token in ids:
         for context in before:
-            right = known.get(context) == token
+            came = token
+            if context[0] == INTERVAL and music.origin:
+                came = token - music.origin if name(token) == "Pitch" else "no interval"
+            right = known.get(context) == came
             times[context] = times[context] + 1 if right else 0
-            known[context] = token
+            known[context] = came
         music.hear(token)
         contexts = music.contexts()
         row = [NO_CANDIDATE] * COLUMNS
         for context in contexts:
-            if context in known:
-                level = min(times[context].bit_length(), LEVELS - 1)
-                row[context[0]] = known[context] + SIZE * level
+            foretold = known.get(context, "nothing")
+            if context[0] == INTERVAL and music.origin and isinstance(foretold, int):
+                foretold += music.origin
+                foretold = foretold if name(foretold) == "Pitch" else "nothing"
+            if isinstance(foretold, int):
+                row[context[0]] = foretold + SIZE * min(times[context].bit_length(), LEVELS - 1)
         found.append(row)
         before = contexts
     return found
@@ -34,7 +40,7 @@ class Music:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self.bar = self.gap = 0
+        self.bar = self.gap = self.origin = 0
         self.position = self.position_before = self.pitch = self.velocity = 0
         self.program = RANGES["Program"].start
         self.onsets = self.onsets_before = self.notes = self.notes_here = self.programs_here = ()
@@ -79,6 +85,7 @@ class Music:
 
     def contexts(self) -> list[tuple]:
         """Each with its column first."""
+        self.origin = 0
         last_ids = [(column, *self.ids[-run:]) for column, run in enumerate(RUNS) if len(self.ids) >= run]
         token = self.ids[-1]
         kind = name(token)
@@ -99,6 +106,10 @@ class Music:
                     (token, self.notes_here[-1:], "last"),
                     (token, position, self.notes_here, "here"),
                     (token, last[0][0], last[1][0]),
+                    (token, position, self.bar % 4, "bar"),
+                    (token, self.notes_here[:1], last[0][0], "first"),
+                    self.interval(token, *(pitch for pitch, _ in last[:2])),
+                    (token, position, self.notes_here, self.bar % 8),
                 ]
             case "Pitch" | "PitchDrum":
                 velocity = self.velocities[program]
@@ -110,6 +121,10 @@ class Music:
                     (program, velocity),
                     (program, position, velocity),
                     (program, token, last[0]),
+                    (program, token, position, self.bar % 4),
+                    (program, position, velocity, self.bar % 4),
+                    (program, token, position, self.bar % 8),
+                    (program, token, position, self.notes_here[:1], "first"),
                 ]
             case "Velocity":
                 duration = self.durations[program]
@@ -121,6 +136,10 @@ class Music:
                     (program, position, token),
                     (program, position, last[0], duration),
                     (program, pitch, duration),
+                    (program, pitch, position, self.bar % 4),
+                    (program, position, duration),
+                    (program, pitch, position, self.bar % 8),
+                    (program, pitch, position, duration),
                 ]
             case "Duration":
                 return [
@@ -131,6 +150,10 @@ class Music:
                     (self.onsets, self.programs_here, "onsets"),
                     (position, self.notes_here, "notes"),
                     (self.notes,),
+                    (position, self.programs_here, self.bar % 4),
+                    (position, self.notes_here, self.bar % 4),
+                    (program, *(at for _, at in last[:3])),
+                    (self.onsets, self.programs_here, self.bar % 4),
                 ]
             case "Position" | "Tempo":
                 return [
@@ -142,14 +165,28 @@ class Music:
                     (self.onsets, self.onsets_before, "before"),
                     (self.onsets, self.bar % 4),
                     (self.notes,),
+                    *(
+                        context
+                        for many in (8, 16)
+                        for context in ((position, self.bar % many), (self.onsets, self.bar % many))
+                    ),
                 ]
             case "Bar" | "TimeSig":
                 return [
                     (token,),
                     *((token, self.bar % many) for many in (2, 4, 8)),
                     (token, self.onsets_before, "before"),
+                    (token, self.bar % 16),
+                    (token, self.onsets_before, self.bar % 4),
                 ]
         return []
+
+    def interval(self, token: int, latest: int, before: int) -> tuple:
+        """What an interval is foretold by: the one before it."""
+        if not name(latest) == name(before) == "Pitch":
+            return ((),)
+        self.origin = latest
+        return (token, self.position, latest - before)
 
 
 def name(token: int) -> str:

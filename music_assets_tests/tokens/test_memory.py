@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from music_assets.tokens.infill import draw
-from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
+from music_assets.tokens.memory import COLUMNS, INTERVAL, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
 from music_assets.tokens.transposition import TRANSPOSITIONS, shift
 from music_assets.tokens.vocabulary import RANGES, SIZE, Vocabulary
 from music_assets_tests.tokens.plain_memory import plain_candidates
@@ -124,6 +124,29 @@ def test_an_instrument_is_remembered_through_what_others_play():
     places = np.flatnonzero(np.array(ids) == PROGRAM)[-4:]
     assert (found[places, 1] == NO_CANDIDATE).all()  # no run of 8 tokens
     assert_array_equal(found[places, len(RUNS) + 2] % SIZE, PITCH + 60 + np.arange(4))  # place, and its last two notes
+
+
+def test_a_tune_that_comes_again_higher_is_foretold_by_its_intervals():
+    tune, ids = [60, 64, 62, 67], list[int]()
+    for higher in (0, 5, 11):
+        ids += [BAR, SIGNATURE]
+        for beat, pitch in enumerate(tune):
+            ids += [POSITION + 12 * beat, PROGRAM, PITCH + pitch + higher, VELOCITY, DURATION]
+    found = candidates_of(np.array(ids))[:, INTERVAL]
+    last_two = np.flatnonzero(np.array(ids) == PROGRAM)[-2:]
+    assert_array_equal(found[last_two], np.array([PITCH + 62 + 11, PITCH + 67 + 11]) + LEVEL)
+
+
+def test_a_pitch_that_does_not_exist_is_not_foretold():
+    """An interval of 60 semitones, twice from low notes and then from a high one."""
+    ids = list[int]()
+    for low in (0, 1, 100):
+        for pitch in (low, low + 3, low + 63):
+            ids += [BAR, SIGNATURE, POSITION, PROGRAM, PITCH + min(pitch, 127), VELOCITY, DURATION]
+    programs = np.flatnonzero(np.array(ids) == PROGRAM)
+    found = candidates_of(np.array(ids))[programs, INTERVAL]
+    assert found[5] == PITCH + 64
+    assert found[8] == NO_CANDIDATE
 
 
 @pytest.mark.parametrize("name", TRANSPOSITIONS)
