@@ -5,9 +5,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from music_assets.foundation.compiling import njit
 from music_assets.foundation.midi.programs import FAMILIES
 from music_assets.tokens.grammar import BEFORE_CONSTRAINTS, ORDER, Grammar
 from music_assets.tokens.vocabulary import RANGES, Vocabulary
@@ -74,7 +75,7 @@ def choose(
     return tokens
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _leave_to_nearest(score, legal, may, playing):
     """Add the probabilities of tokens that are ``legal`` but may not follow to others; see :func:`choose`.
 
@@ -108,7 +109,7 @@ def _leave_to_nearest(score, legal, may, playing):
         _share(score, may, _PROGRAMS[playing + 1 :], others, highest)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _share(score, may, tokens, probability, highest):
     """Add a probability to those of the tokens that may follow, in their proportions; whether there are any."""
     total = 0.0
@@ -132,7 +133,7 @@ _TABLE = types.int64[:, ::1]
         _FLOATS, _FLOATS, _DOUBLES, types.boolean[:, ::1], types.int16[:, ::1], types.int64[:], _TABLE,
         types.float64, types.int64, types.float64, types.float64, _TABLE, types.float64, _DOUBLES,
     ),
-    cache=True, nogil=True,
+    nogil=True,
 )  # fmt: skip
 def choose_tokens(
     logits, unconditional, scales, allowed, following, first, states, temperature, top_k, top_p, min_p, penalised,

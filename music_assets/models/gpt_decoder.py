@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 from torch import Tensor
 
+from music_assets.foundation.compiling import njit
 from music_assets.models.gpt import GPT, PROMPT_GAIN, PROMPT_IDS
 from music_assets.models.network import CapacityExceeded
 from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE
@@ -131,7 +132,7 @@ def pack(w: NDArray[np.float32]) -> NDArray[np.float32]:
     )
 
 
-@njit(types.void(_FLOATS[2], _FLOATS[3], _FLOATS[2]), cache=True, nogil=True, fastmath=True)
+@njit(types.void(_FLOATS[2], _FLOATS[3], _FLOATS[2]), nogil=True, fastmath=True)
 def add_product(x, w, out):
     """Add ``x`` [m, k] @ ``w`` (packed from [k, n]) to ``out`` [m, n].
 
@@ -165,7 +166,7 @@ def add_product(x, w, out):
                     out[first + row, start + n] += sums[row * _BLOCK + n]
 
 
-@njit(types.void(_FLOATS[1], _FLOATS[1]), cache=True, nogil=True, fastmath=True)
+@njit(types.void(_FLOATS[1], _FLOATS[1]), nogil=True, fastmath=True)
 def norm(x, out):
     """:func:`music_assets.models.gpt.norm`."""
     total = np.float32(0)
@@ -178,7 +179,7 @@ def norm(x, out):
 
 @njit(
     types.void(_FLOATS[1], _FLOATS[1], _FLOATS[1], _FLOATS[1]),
-    cache=True, nogil=True, fastmath=True,
+    nogil=True, fastmath=True,
 )  # fmt: skip
 def normed_and_rotated(x, cos, sin, out):
     """:func:`music_assets.models.gpt.rotate` of the norm of a head's vector."""
@@ -190,7 +191,7 @@ def normed_and_rotated(x, cos, sin, out):
         out[half + i] = a * sin[i] + b * cos[i]
 
 
-@njit(types.float32(_FLOATS[1], types.int64, types.int32[::1]), cache=True, nogil=True, fastmath=True)
+@njit(types.float32(_FLOATS[1], types.int64, types.int32[::1]), nogil=True, fastmath=True)
 def exponentiate(x, length, bits):
     """Let the first ``length`` of x, none above 0, be their exponentials, and return their sum; ``bits`` is scratch.
 
@@ -216,7 +217,7 @@ def exponentiate(x, length, bits):
 
 @njit(
     types.void(_FLOATS[1], _FLOATS[2], _FLOATS[2], types.int64, _FLOATS[1], types.int32[::1], _FLOATS[1]),
-    cache=True, nogil=True, fastmath=True,
+    nogil=True, fastmath=True,
 )  # fmt: skip
 def attend(q, keys, values, length, scores, bits, out):
     """Attention of one query [d] over the first ``length`` keys and values [c, d]; ``scores``, ``bits`` are scratch."""
@@ -253,7 +254,7 @@ def attend(q, keys, values, length, scores, bits, out):
         types.Tuple((*(_FLOATS[2],) * 3, *(_FLOATS[4],) * 4, _FLOATS[3])),
         types.UniTuple(_FLOATS[2], 2), _FLOATS[5], _FLOATS[5], _FLOATS[2],
     ),
-    cache=True, nogil=True, fastmath=True,
+    nogil=True, fastmath=True,
 )  # fmt: skip
 def decode(ids, rows, places, candidates, last, weights, angles, keys, values, said):
     """The logits float32[len(last), V] that follow some of the tokens, which stand at ``places`` of ``rows``.

@@ -18,7 +18,7 @@ class RNNConfig(NetworkConfig, frozen=True):
         default=None, ge=1, description="Size of a token's embedding where it differs from width"
     )
     memory: bool = Field(
-        default=False,
+        default=True,
         description="Whether the network is told at each token what followed when the music stood like this before",
     )
     tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")

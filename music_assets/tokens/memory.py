@@ -16,10 +16,11 @@ infill are, so that its bars are counted as the document's.
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
+from music_assets.foundation.compiling import njit
 from music_assets.tokens.vocabulary import PROGRAMS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES, Vocabulary
 
 COLUMNS = 16
@@ -151,14 +152,14 @@ _INTS, _TABLE, _TABLES = (types.Array(types.int64, dimensions, "C") for dimensio
 _STATES = types.Array(from_dtype(_STATE), 1, "C")
 
 
-@njit(types.int64(types.int64, types.int64), cache=True, nogil=True, inline="always")
+@njit(types.int64(types.int64, types.int64), nogil=True, inline="always")
 def _mixed(key, value):
     """A hash of a hash and one value more; never 0."""
     key = (key * 6364136223846793005 + value) * 1442695040888963407 + 1
     return (key ^ (key >> 29)) | 1
 
 
-@njit(types.void(_STATES, types.int64), cache=True, nogil=True)
+@njit(types.void(_STATES, types.int64), nogil=True)
 def _hear(states, token):
     """Let the state be that after a token."""
     s = states[0]
@@ -207,7 +208,7 @@ def _hear(states, token):
         s.onsets = 0
 
 
-@njit(types.void(_STATES, types.int64, _INTS), cache=True, nogil=True)
+@njit(types.void(_STATES, types.int64, _INTS), nogil=True)
 def _contexts(states, token, keys):
     """The hashes of a token's contexts, 0 where there is none; and the pitch from which intervals are told."""
     s = states[0]
@@ -309,20 +310,20 @@ def _contexts(states, token, keys):
             own[column] = _mixed(_mixed(own[column], kind), len(RUNS) + column)
 
 
-@njit(types.int64(types.int64, types.int64), cache=True, nogil=True)
+@njit(types.int64(types.int64, types.int64), nogil=True)
 def _interval(origin, token):
     """From a pitch to another, never 0; 0 if that is none."""
     return token - origin + _UNISON if _KIND[token] == _PITCH else 0
 
 
-@njit(types.int64(types.int64, types.int64), cache=True, nogil=True)
+@njit(types.int64(types.int64, types.int64), nogil=True)
 def _at_interval(origin, interval):
     """The pitch there, or ``NO_CANDIDATE``."""
     token = origin + interval - _UNISON
     return token if interval and _KIND[token] == _PITCH else NO_CANDIDATE
 
 
-@njit(types.void(_INTS, types.int64, types.int64, _STATES, _TABLE, _TABLE), cache=True, nogil=True)
+@njit(types.void(_INTS, types.int64, types.int64, _STATES, _TABLE, _TABLE), nogil=True)
 def _remember(ids, start, stop, states, table, candidates):
     """Read the ids from ``start`` to ``stop`` and write their candidates.
 
@@ -368,7 +369,7 @@ def _remember(ids, start, stop, states, table, candidates):
                     candidates[place, column] = foretold + SIZE * level
 
 
-@njit(types.void(_INTS, _INTS, _INTS, _TABLE, _STATES, _TABLES, _TABLES), cache=True, nogil=True)
+@njit(types.void(_INTS, _INTS, _INTS, _TABLE, _STATES, _TABLES, _TABLES), nogil=True)
 def _append(rows, tokens, lengths, ids, states, tables, candidates):
     for index in range(len(rows)):
         row = rows[index]

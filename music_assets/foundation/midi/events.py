@@ -1,7 +1,9 @@
 """Events of MIDI files in tables: compiled, since every byte of every file passes through here."""
 
 import numpy as np
-from numba import from_dtype, njit, types
+from numba import from_dtype, types
+
+from music_assets.foundation.compiling import njit
 
 LARGEST_TICK = 2**31 - 1
 """The parser counts in 32 bits; no note may lie later."""
@@ -36,7 +38,7 @@ ENDED, AFTER_END, LONG_NUMBER, OVER_127, SYSTEM_MESSAGE, BAD_TEMPO, BAD_TIME_SIG
 )
 
 
-@njit(types.Tuple((types.boolean[::1], _INTS))(_EVENTS, types.int64), cache=True)
+@njit(types.Tuple((types.boolean[::1], _INTS))(_EVENTS, types.int64))
 def audible_rows(events, end):
     """Whether each event is of use if the last note ends at tick ``end``, and the rows of the useful tempos and
     signatures."""
@@ -54,7 +56,7 @@ def audible_rows(events, end):
     return kept, signatures[:count].copy()
 
 
-@njit(_INTS(_DATA, _EVENTS), cache=True)
+@njit(_INTS(_DATA, _EVENTS))
 def player_rows(data, events):
     """Rows of the program changes and of the notes' beginnings."""
     rows = np.empty(len(events), np.int64)
@@ -68,7 +70,7 @@ def player_rows(data, events):
     return rows[:count].copy()
 
 
-@njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], types.boolean, types.int16[::1]), cache=True)
+@njit(types.boolean(_DATA, _EVENTS, _INTS, _INTS, types.uint8[:, ::1], types.boolean, types.int16[::1]))
 def find_missing_changes(data, events, rows, tracks, own, by_channel, changes):
     """Fill in ``changes``; whether there is any."""
     shared = np.zeros(256 * 16, np.uint8)
@@ -87,7 +89,7 @@ def find_missing_changes(data, events, rows, tracks, own, by_channel, changes):
     return found
 
 
-@njit(cache=True)
+@njit()
 def _number(data, position, end):
     """A variable-length number and the byte behind it; a byte behind ``end`` if the track ends inside it."""
     value = 0
@@ -100,7 +102,7 @@ def _number(data, position, end):
     return 0, end + 1
 
 
-@njit(cache=True)
+@njit()
 def _wrong_meta(data, kind, begin, size):
     """What is wrong with a meta event, or 0."""
     if kind == TEMPO and (size < 3 or (data[begin] == 0 and data[begin + 1] == 0 and data[begin + 2] == 0)):
@@ -112,7 +114,7 @@ def _wrong_meta(data, kind, begin, size):
     return 0
 
 
-@njit(cache=True)
+@njit()
 def _walk(data, begin, end, events, row):
     """One track: the row behind its last one, the byte behind the last whole event, what was seen, and the tick at
     which the last note ends, -1 if none does."""
@@ -180,7 +182,7 @@ def _walk(data, begin, end, events, row):
     return row, position, seen, last
 
 
-@njit(types.Tuple((_INTS, _INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS), cache=True)
+@njit(types.Tuple((_INTS, _INTS, _INTS, _INTS))(_DATA, _TABLE, _EVENTS))
 def walk_tracks(data, chunks, events):
     """Rows of every track into ``events``; where its rows start, where each walk stopped, what it saw, and the tick
     at which its last note ends."""
@@ -192,7 +194,7 @@ def walk_tracks(data, chunks, events):
     return starts, stops, seen, ends
 
 
-@njit(cache=True)
+@njit()
 def _write_number(out, at, value):
     """A variable-length number; the place behind it."""
     for shift in (21, 14, 7):
@@ -203,7 +205,7 @@ def _write_number(out, at, value):
     return at + 1
 
 
-@njit(types.int64(_DATA, _EVENTS, _INTS, types.int16[::1], types.int64, _BYTES), cache=True)
+@njit(types.int64(_DATA, _EVENTS, _INTS, types.int16[::1], types.int64, _BYTES))
 def write_file(data, events, starts, changes, ticks_per_quarter, out):
     """Write the file into ``out`` and return its size. Channel events get a status each, data bytes 7 bits, and notes
     a program change where their channel has another program."""
