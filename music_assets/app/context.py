@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from music_assets.app.events import Stops
+from music_assets.app.pages import Pages
 from music_assets.checkpoints.runs import CheckpointFacts
 from music_assets.checkpoints.storage import Checkpoint
 from music_assets.generation.choices import Choices, choices
@@ -34,15 +35,21 @@ class Model:
 
 @dataclass(frozen=True)
 class Studio:
-    """Whose music it is, where results lie, and what is being written."""
+    """Whose music it is, where results lie, who is there, and what is being written."""
 
     paths: DataPaths
     model: Model
     piano: Model | None
     """A pianoroll's champion beside the model."""
     stops: Stops = field(default_factory=Stops)
+    pages: Pages = field(default_factory=Pages)
 
     @property
     def models(self) -> list[Model]:
         """All that can be asked."""
         return [self.model, *([self.piano] if self.piano else [])]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no page is open and nothing is being written."""
+        return not self.pages.count and not self.stops.count

@@ -1,15 +1,15 @@
 """What programs can call: a file and wishes go in, a MIDI file comes back."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from music_assets.app.context import Studio
 from music_assets.app.events import NETWORK, shown
-from music_assets.app.sources import Source, receive
+from music_assets.app.sources import Source
 from music_assets.app.state import program_request
+from music_assets.app.tabs.files import received
 from music_assets.app.tabs.panel import kept
 from music_assets.app.takes import Batch, write
 from music_assets.foundation.errors import MusicAssetsError
@@ -61,11 +61,11 @@ def endpoints(studio: Studio) -> None:
         return written(program_request(wishes, count=1), None, page)
 
     def go_on(file: str | None, wishes: Any, page: gr.Request) -> str:
-        source = sent(file)
+        source = sent(studio, page, file)
         return written(program_request(wishes, count=1, continue_file=source.name), source, page)
 
     def fill(file: str | None, wishes: Any, page: gr.Request) -> str:
-        source = sent(file)
+        source = sent(studio, page, file)
         return written(program_request(wishes, count=1, fill_file=source.name), source, page)
 
     def written(request: Request, source: Source | None, page: gr.Request) -> str:
@@ -76,7 +76,7 @@ def endpoints(studio: Studio) -> None:
         finally:
             studio.stops.end(str(page.session_hash), tab, flag)
         (take,) = batch.takes
-        return kept(answer, take.candidate.midi, f"{batch.name(take)}.mid")
+        return kept(studio, page, answer, take.candidate.midi, f"{batch.name(take)}.mid")
 
     for name, function, inputs, told in (
         ("compose", compose, [wishes], "Music from nothing: wishes to a MIDI file."),
@@ -91,11 +91,12 @@ def endpoints(studio: Studio) -> None:
         )  # fmt: skip
 
 
-def sent(file: str | None) -> Source:
+def sent(studio: Studio, page: gr.Request, file: str | None) -> Source:
     """The file that a program has sent. Raises BadRequest."""
-    if file is None:
+    source = received(studio, page, file)
+    if source is None:
         raise BadRequest("There is no file: send one.")
-    return receive(Path(file))
+    return source
 
 
 def last(studio: Studio, request: Request, source: Source | None, flag: threading.Event) -> Batch:

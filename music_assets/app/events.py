@@ -2,11 +2,13 @@
 
 import inspect
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import gradio as gr
@@ -17,8 +19,26 @@ NETWORK, SOUND = "network", "sound"
 """What is waited for in one queue each: whoever came first is served first."""
 UNFORESEEN = "Something went wrong in the studio; its log says what. Try again, perhaps with other wishes."
 
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:,]+/)+")  # of an absolute path
+_DEEPEST = 64
+_ROOT, _SLASH = re.compile(r"(?<![\w./])/"), re.compile("/")
+_FOLDERS = re.compile(r"\A(?:[^\s/:,]+/)*")
 _logger = logging.getLogger(__name__)
+
+
+def without_folders(sentence: str) -> str:
+    """A sentence whose absolute paths have lost their folders: where things lie on this computer is told to nobody."""
+    at = 0
+    while root := _ROOT.search(sentence, at):
+        at = root.start()
+        ends = [slash.start() for slash in islice(_SLASH.finditer(sentence, at + 1), _DEEPEST)]
+        # only the disk tells a folder whose name has spaces from the words of a sentence
+        there = [end for end in ends if os.path.isdir(sentence[at:end])]  # noqa: PTH112, a Path may raise
+        rest = _FOLDERS.sub("", sentence[max(there, default=at) + 1 :])
+        if at + 1 + len(rest) < len(sentence):
+            sentence = sentence[:at] + rest
+        else:
+            at += 1
+    return sentence
 
 
 @contextmanager
@@ -29,7 +49,7 @@ def one_sentence() -> Iterator[None]:
     except (gr.Error, GeneratorExit):
         raise
     except MusicAssetsError as error:
-        raise gr.Error(_FOLDERS.sub("", str(error)), print_exception=False) from None
+        raise gr.Error(without_folders(str(error)), print_exception=False) from None
     except Exception:
         _logger.exception("The studio failed")
         raise gr.Error(UNFORESEEN, print_exception=False) from None

@@ -15,7 +15,8 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const NOTHING = {
   title: "", count: 0, start: [], end: [], pitch: [], velocity: [], program: [], layer: [], longest: 0, programs: [],
-  drums: [], lines: [0], written: 0, expected: 0, seconds: 0, end_s: 1, done: true, audio: null, empty: true,
+  drums: [], lines: [0], written: 0, expected: 0, seconds: 0, end_s: 1, done: true, audio: null,
+  playsFrom: null, empty: true,
 };
 let music = NOTHING;
 let span = { low: 48, high: 84 };
@@ -26,6 +27,7 @@ let instrument = null;
 let told = "null", telling = 0;
 let cursor = 0;
 let loop = false, broken = false;
+let ready = false; // whether the audio stands where the cursor does
 let drag = null;
 let frameRequest = 0;
 let announced = 0, announcement = 0, lastWritten = 0;
@@ -53,7 +55,7 @@ function read(value) {
     longest: lasts.reduce((most, one) => Math.max(most, one), 0), programs: ranked(program),
     drums: [...new Set(pitch.filter((_, note) => program[note] === DRUMS))].sort((a, b) => a - b),
     lines, written, expected, seconds, end_s: Math.max(lines[lines.length - 1], seconds, 1),
-    done: value.done, audio: value.audio, empty: false,
+    done: value.done, audio: value.audio, playsFrom: value.plays_from ?? null, empty: false,
   };
 }
 
@@ -82,12 +84,13 @@ function show() {
   }
   chooseColours(same);
   chooseSpan(same && !music.done);
-  setAudio();
+  const audible = setAudio();
   keepSelection();
   writeTexts();
   buildLegend();
   announce(before, same);
   layOut();
+  if (audible && music.playsFrom !== null) begin(music.playsFrom);
 }
 
 function chooseColours(same) {
@@ -362,12 +365,14 @@ function reveal(from, to) {
 
 // ---- playback
 
+/** Whether there is other audio than before. */
 function setAudio() {
   const wanted = allowed(music.audio) ? music.audio : null;
+  const other = wanted !== (audio.getAttribute("src") || null);
   if (!music.audio) broken = false;
-  if (wanted !== (audio.getAttribute("src") || null)) {
+  if (other) {
     const playing = !audio.paused;
-    broken = false;
+    broken = ready = false;
     if (wanted) audio.setAttribute("src", wanted);
     else audio.removeAttribute("src");
     audio.load();
@@ -377,6 +382,7 @@ function setAudio() {
   part("play").disabled = !wanted;
   part("play").title = wanted ? "" : hint() || "No music yet";
   writePlaying();
+  return other && wanted !== null;
 }
 
 /** Only what comes with the page's own server: a title or file from elsewhere must not make the browser call out. */
@@ -388,23 +394,36 @@ function allowed(address) {
 }
 
 function position() {
-  return audio.paused || !audio.readyState || audio.seeking ? cursor : audio.currentTime;
+  return audio.paused || !ready || audio.seeking ? cursor : audio.currentTime;
 }
 
 function seek(time) {
   cursor = Math.min(Math.max(time, 0), music.end_s);
-  if (audio.readyState) audio.currentTime = cursor;
+  if (ready) audio.currentTime = cursor;
   movePlayhead();
 }
 
-function play() {
+/** All that can play on the page, also what Gradio puts in a shadow. */
+function players(within = document) {
+  return [...within.querySelectorAll("*")].flatMap((one) =>
+    one instanceof HTMLMediaElement ? [one] : one.shadowRoot ? players(one.shadowRoot) : []);
+}
+
+/** Plays unasked, where it is seen and nothing else plays. */
+function begin(time) {
+  if (!width || players().some((one) => !one.paused)) return;
+  seek(time);
+  play(["NotAllowedError"]);
+}
+
+function play(forgiven = []) {
   if (!audio.getAttribute("src")) return;
   const range = loopRange();
   const ended = cursor >= Math.min(audio.duration || Infinity, music.end_s) - 0.02;
   if (range && (cursor < range[0] || cursor >= range[1])) seek(range[0]);
   else if (ended) seek(0);
   audio.play().catch((error) => {
-    if (error.name !== "AbortError") fail();
+    if (!["AbortError", ...forgiven].includes(error.name)) fail();
   });
 }
 
@@ -429,7 +448,7 @@ function loopRange() {
 }
 
 function advance() {
-  if (!audio.paused && audio.readyState && !audio.seeking) {
+  if (!audio.paused && ready && !audio.seeking) {
     cursor = audio.currentTime;
     const range = loopRange();
     if (range && cursor >= range[1]) seek(range[0]);
@@ -511,9 +530,12 @@ function drawRuler(pen, ink) {
   const [first, last] = visibleBars();
   pen.font = `11px ${ink.font}`;
   pen.textBaseline = "middle";
-  for (let bar = first; bar < last && bar < music.lines.length - 1; bar++) {
+  let free = -Infinity;
+  for (let bar = 0; bar < last && bar < music.lines.length - 1; bar++) {
     const x = Math.round(place(music.lines[bar])) + 0.5;
-    const numbered = bar % every === 0;
+    const numbered = bar % every === 0 && x >= free;
+    if (numbered) free = x + pen.measureText(String(bar + 1)).width + 6;
+    if (bar < first) continue;
     pen.fillStyle = ink.octave;
     pen.fillRect(x - 0.5, numbered ? RULER - 9 : RULER - 5, 1, 9);
     if (!numbered) continue;
@@ -614,7 +636,7 @@ function drawNotes(pen, lanes, strip, ink) {
         pen.globalAlpha = 0.9 * dimmed;
         pen.strokeRect(x + 0.5, y + 0.5, Math.max(wide - 1, 1), Math.max(high - 2, 1));
       } else {
-        pen.globalAlpha = (0.4 + 0.6 * music.velocity[note] / 127) * dimmed * (layer ? 1 : kept);
+        pen.globalAlpha = (0.5 + 0.5 * music.velocity[note] / 127) * dimmed * (layer ? 1 : kept);
         pen.fillRect(x, y, wide, Math.max(high - 1, 1.5));
       }
     }
@@ -774,21 +796,23 @@ function listen() {
   scroller.addEventListener("wheel", turnWheel, { passive: false });
   root.addEventListener("keydown", pressKey);
   audio.addEventListener("play", () => {
+    for (const one of players()) if (one !== audio) one.pause();
     writePlaying();
     requestAnimationFrame(tick);
   });
   audio.addEventListener("pause", () => {
-    if (audio.readyState) cursor = audio.currentTime;
+    if (ready) cursor = audio.currentTime;
     writePlaying();
     movePlayhead();
   });
   audio.addEventListener("ended", writePlaying);
   audio.addEventListener("timeupdate", advance);
   audio.addEventListener("loadedmetadata", () => {
+    ready = true;
     if (cursor) audio.currentTime = cursor;
   });
   audio.addEventListener("error", fail);
-  // Media events do not bubble, but are captured: whatever else begins to play ends this.
+  // Media events do not bubble, but are captured unless they are in a shadow: whatever else begins to play ends this.
   document.addEventListener("play", (event) => {
     if (event.target !== audio) stop();
   }, { capture: true, signal: gone.signal });

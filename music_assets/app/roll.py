@@ -3,7 +3,7 @@
 from abc import ABCMeta
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import gradio as gr
 import numpy as np
@@ -75,6 +75,7 @@ class RollValue(TypedDict):
     seconds: float
     done: bool
     expected_bars: int | None
+    plays_from: NotRequired[float | None]  # where it begins to play as soon as there is audio, if nothing else plays
 
 
 class Selection(NamedTuple):
@@ -167,6 +168,7 @@ class Roll(gr.HTML, metaclass=_WithoutStub):
             "seconds": float(value["seconds"]),
             "done": bool(value["done"]),
             "expected_bars": value.get("expected_bars"),
+            "plays_from": value.get("plays_from"),
         }
 
     def preprocess(self, payload: dict[str, Any] | None) -> RollValue | None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -42,12 +42,14 @@ def roll_value(
     done: bool = True,
     expected_bars: int | None = None,
     ogg: bytes | None = None,
+    plays_from: float | None = None,
 ) -> RollValue:
     """A score of so many bars as the roll draws it.
 
     Args:
         before: the file that the score has come from: notes that it does not have are new.
         show_replaced: whether those of its notes are shown that the score has no more.
+        plays_from: where it plays by itself from.
     """
     now = _timed(score, bars)
     layers = {_OWN: (now.notes, now)}
@@ -70,6 +72,7 @@ def roll_value(
         seconds=max(end, now.bars[-1]),
         done=done,
         expected_bars=expected_bars,
+        plays_from=plays_from,
     )
 
 
@@ -98,8 +101,8 @@ def source_roll(source: Source, ogg: bytes | None = None) -> RollValue:
     return roll_value(source.score, source.bars, source.name, ogg=ogg)
 
 
-def take_roll(batch: Batch, take: Take, ogg: bytes | None = None) -> RollValue:
-    """The roll of a take, perhaps with its sound."""
+def take_roll(batch: Batch, take: Take, ogg: bytes | None = None, plays: bool = False) -> RollValue:
+    """The roll of a take, perhaps with its sound, which may begin by itself a little before what is new."""
     asked = batch.asked_bars
     return roll_value(
         take.candidate.score,
@@ -110,7 +113,12 @@ def take_roll(batch: Batch, take: Take, ogg: bytes | None = None) -> RollValue:
         done=batch.done,
         expected_bars=batch.first_bar - 1 + asked if asked and not batch.filling else None,
         ogg=ogg,
+        plays_from=_news(batch, take) if plays else None,
     )
+
+
+def _news(batch: Batch, take: Take) -> float:
+    return 0.0 if batch.source is None else part(batch, take.candidate.score, take.written)[0]
 
 
 def part(batch: Batch, score: ScoreTick, written: int, around: int = 2) -> tuple[float, float]:

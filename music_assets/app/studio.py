@@ -4,6 +4,7 @@ import errno
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from music_assets.training.precision import choose_device
 
 HOST = "127.0.0.1"
 LOOK_EVERY, KEEP = 600, 3600
-"""Seconds between two looks for old files, and how long a page's files are kept."""
+"""Seconds between two looks for old files, and how long files are kept that no page took along when it was closed."""
 MOST_WAITING = 64
 """Requests in a queue; one more is told to come again."""
 WAIT_FOR_WORKERS = 10
@@ -50,7 +51,7 @@ THEME = Default(
 """Of fonts that the reader's computer has."""
 RELOAD = """() => {
   const app = async () => (await (await fetch("gradio_api/app_id")).json()).app_id;
-  let known = null;
+  let known = window.gradio_config?.app_id ?? null;
   const look = () => app().then((now) => {
     if (known !== null && now !== known) window.location.reload();
     known = now;
@@ -111,10 +112,15 @@ def build_page(studio: Studio) -> gr.Blocks:
                     gr.Markdown(GUIDE)
         endpoints(studio)
 
-        def close(request: gr.Request) -> None:
-            studio.stops.close(str(request.session_hash))
+        def opened(request: gr.Request) -> None:
+            studio.pages.open(str(request.session_hash))
 
-        page.unload(shown(close))
+        def closed(request: gr.Request) -> None:
+            studio.stops.close(str(request.session_hash))
+            studio.pages.close(str(request.session_hash))
+
+        on(page.load, opened, queue=False)
+        page.unload(shown(closed))
         for script in (RELOAD, UNDO):
             page.load(None, js=script, api_visibility="private")
         # Gradio shows a number that is None as 0 until it is set to None once more
@@ -130,6 +136,7 @@ def served(studio: Studio, port: int) -> Iterator[str]:
     Raises:
         MusicAssetsError: the port is taken.
     """
+    others = {*threading.enumerate()}
     with tempfile.TemporaryDirectory(prefix="music-assets-studio-") as folder, _environment(folder):
         page = build_page(studio)
         try:
@@ -146,14 +153,19 @@ def served(studio: Studio, port: int) -> Iterator[str]:
             yield address
         finally:
             page.close(verbose=False)
-            _wait_for_workers()
+            _wait_for_workers(others)
 
 
-def _wait_for_workers() -> None:
-    """Gradio's threads, which Python does not wait for: one that still draws as it ends would abort it."""
-    for thread in threading.enumerate():
+def _wait_for_workers(others: set[threading.Thread]) -> None:
+    """Gradio's threads, which Python does not wait for: one that still draws as it ends would abort it.
+
+    Args:
+        others: threads of other servers, which may go on.
+    """
+    end = time.monotonic() + WAIT_FOR_WORKERS
+    for thread in {*threading.enumerate()} - others:
         if thread.name.startswith("AnyIO worker"):
-            thread.join(WAIT_FOR_WORKERS)
+            thread.join(max(end - time.monotonic(), 0))
 
 
 @contextmanager

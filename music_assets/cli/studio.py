@@ -4,7 +4,6 @@ import importlib.util
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +26,10 @@ def studio(
 
     find_architecture(architecture)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"
-    from music_assets.app.studio import open_studio, served
+    from music_assets.app.serving import serve
 
     paths = DataPaths.from_environment() if data is None else DataPaths(data.expanduser().resolve())
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
-    with suppress(KeyboardInterrupt), served(open_studio(paths, architecture), port) as address:
-        typer.echo(f"\n  Studio  {address}\n\n  Ctrl-C ends it.\n")
-        while True:  # polars has a longer sleep go on after Ctrl-C
-            time.sleep(1)
+    with suppress(KeyboardInterrupt):
+        serve(paths, architecture, port, lambda address: typer.echo(f"\n  Studio  {address}\n\n  Ctrl-C ends it.\n"))

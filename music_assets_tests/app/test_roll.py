@@ -54,6 +54,7 @@ def music(bars: int = 8, *, bar: float = 2.0, layer: int = 0, **changes: Any) ->
         "seconds": bars * bar,
         "done": True,
         "expected_bars": None,
+        "plays_from": None,
     }
     return RollValue(**{**value, **changes})
 
@@ -407,6 +408,80 @@ def test_one_roll_plays_at_a_time(studio: Studio):
     studio.part("play", "other").click()
     studio.wait("audio.paused")
     assert studio.audio("paused", "other") is False
+
+
+@in_browser
+def test_it_plays_unasked_once_there_is_audio(studio: Studio):
+    studio.show(music(8, plays_from=4))
+    assert studio.audio("paused")
+    at_start = studio.part("head-line").bounding_box()
+    studio.show(music(8, audio=silence(16), plays_from=4))
+    studio.wait("!audio.paused && audio.currentTime > 4.2")
+    later = studio.part("head-line").bounding_box()
+    assert at_start is not None
+    assert later is not None
+    assert later["x"] - at_start["x"] > (studio.place(2, 8)[0] - studio.place(0, 8)[0]) * 0.9
+    studio.part("play").click()
+    studio.wait("audio.paused")
+    studio.show(music(8, audio=silence(16), plays_from=4, title="The same audio"))
+    expect(studio.part("title")).to_have_text("The same audio")
+    studio.page.wait_for_timeout(300)
+    assert studio.audio("paused")
+
+
+@in_browser
+@pytest.mark.parametrize("obstacle", ["another roll plays", "a player in a shadow plays", "hidden", "forbidden"])
+def test_it_does_not_play_unasked(studio: Studio, obstacle: str):
+    studio.show(music(8, audio=silence(15)), "other")
+    if obstacle == "another roll plays":
+        studio.part("play", "other").click()
+    elif obstacle == "a player in a shadow plays":
+        studio.page.evaluate(
+            """async (sound) => {
+                const player = document.createElement("audio"), host = document.createElement("div");
+                document.body.append(host);
+                host.attachShadow({ mode: "open" }).append(player);
+                player.src = sound;
+                await player.play();
+                window.player = player;
+            }""",
+            silence(14),
+        )
+    elif obstacle == "hidden":
+        studio.page.add_style_tag(content="#roll { display: none; }")
+    else:
+        studio.page.evaluate(
+            """() => {
+                HTMLMediaElement.prototype.play = async () => { throw new DOMException("no", "NotAllowedError"); };
+            }"""
+        )
+    studio.show(music(8, audio=silence(16), plays_from=4))
+    studio.page.wait_for_timeout(500)
+    assert studio.audio("paused")
+    expect(studio.part("hint")).to_have_text("")
+    expect(studio.part("play")).to_have_attribute("aria-label", "Play")
+    if obstacle == "another roll plays":
+        assert studio.audio("paused", "other") is False
+    if obstacle == "a player in a shadow plays":
+        studio.part("play").click()  # asked, it ends what else plays
+        studio.wait("!audio.paused && window.player.paused")
+
+
+@in_browser
+def test_numbers_of_short_bars_do_not_touch(studio: Studio):
+    lines = [0, 4, 4.05, 4.1, 8, 12]
+    studio.page.evaluate(
+        """() => {
+            window.written = [];
+            const write = CanvasRenderingContext2D.prototype.fillText;
+            CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+                if (this.canvas.className === "roll-ruler") window.written.push(text);
+                return write.call(this, text, ...place);
+            };
+        }"""
+    )
+    studio.show({**music(1, seconds=12), "bars": lines})
+    assert {"1", "2", "5"} <= {*studio.page.evaluate("window.written")} <= {"1", "2", "5", "bar"}
 
 
 @in_browser

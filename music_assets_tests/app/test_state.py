@@ -77,6 +77,15 @@ def test_sound_goes_with_the_roll(band):
     assert roll_value(band, 6, "Band", ogg=b"OggS")["audio"] == "data:audio/ogg;base64,T2dnUw=="
 
 
+def test_a_roll_plays_from_a_little_before_what_is_new(source):
+    continued = {"continue_file": "band.mid", "from_bar": 4, "bars": 2, "count": 1}
+    filled = {"fill_file": "band.mid", "from_bar": 4, "to_bar": 5, "count": 1}
+    for request, own, begin in (({"bars": 2, "count": 1}, None, 0), (continued, source, 2), (filled, source, 2)):
+        batch = written(page_request(request), own)
+        found = [take_roll(batch, batch.takes[0], b"OggS", plays=plays).get("plays_from") for plays in (False, True)]
+        assert found == [None, begin]
+
+
 def test_nothing_is_a_roll_too():
     batch = next(write(untrained(), make_request(bars=4, count=1), Stops().begin("", "")))
     value = take_roll(batch, batch.takes[0])

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 from symusic.core import ScoreTick
 
 from music_assets.app import takes
@@ -133,6 +134,13 @@ def set_slider(page: Page, label: str, value: int) -> None:
     page.wait_for_timeout(500)  # Gradio takes a slider's number up when it rests
 
 
+def set_seed(page: Page, seed: int) -> None:
+    page.get_by_role("button", name="More").locator("visible=true").click()
+    field = page.get_by_label("Seed").locator("visible=true")
+    field.fill(str(seed))
+    field.blur()
+
+
 def finished(page: Page, tab: str, seed: int = 0) -> None:
     expect(status(page, tab)).to_contain_text(re.compile(rf"notes, seed {seed}\."), timeout=SECONDS)
 
@@ -191,6 +199,41 @@ def test_compose(site, page, pictures):
     assert site.outside == []
 
 
+def sounding(page: Page, tab: str, number: int = 1) -> float | None:
+    """Where a candidate plays; None if it does not."""
+    return page.locator(f"#{tab}-{number} audio").evaluate("audio => audio.paused ? null : audio.currentTime")
+
+
+def plays(page: Page, tab: str, behind: float) -> None:
+    """The first candidate has played until behind a moment."""
+    page.wait_for_function(
+        f"(() => {{ const audio = document.querySelector('#{tab}-1 audio'); "
+        f"return audio && !audio.paused && audio.currentTime > {behind}; }})()"
+    )
+
+
+@pytest.mark.parametrize(("tab", "name"), [("compose", "Compose"), ("piano", "Piano")])
+def test_it_plays_when_it_is_written(page, tab, name):
+    go_to(page, name)
+    page.click(f"#{tab}-write")
+    plays(page, tab, 0.5)
+    line = page.locator(f"#{tab}-1 .roll-head-line")
+    begin, times = line.bounding_box(), sounding(page, tab)
+    page.wait_for_timeout(1000)
+    end = line.bounding_box()
+    assert begin is not None
+    assert end is not None
+    assert end["x"] > begin["x"]
+    assert times is not None
+    assert sounding(page, tab, 2) is None
+    page.uncheck(f"#{tab}-plays input")
+    page.click(f"#{tab}-another")
+    finished(page, tab, 1)
+    heard(page, tab)
+    page.wait_for_timeout(1500)
+    assert page.locator(f"#{tab}-1 audio").evaluate("audio => [audio.paused, audio.currentTime]") == [True, 0]
+
+
 def test_a_preset_is_what_is_usual_in_the_genre(page):
     page.click("#compose-usual")
     page.get_by_role("button", name="More").locator("visible=true").click()
@@ -217,6 +260,7 @@ def test_continue(page, song, pictures):
     expect(page.locator("#continue-source .roll-title")).to_have_text("song.mid", timeout=SECONDS)
     page.fill("#continue-first input", "5")
     page.click("#continue-write")
+    plays(page, "continue", 4)  # two bars before the join
     finished(page, "continue")
     made = notes(download(page, "continue", ".mid"))
     original = song.read_bytes()
@@ -224,6 +268,7 @@ def test_continue(page, song, pictures):
     assert any(note[0] >= 16 for note in made)
     page.locator("#continue-1").get_by_role("button", name="Hear the join").click()
     expect(page.get_by_text("Two bars before the join")).to_be_visible(timeout=SECONDS)
+    page.wait_for_function("document.querySelector('#continue-1 audio').paused")
     page.screenshot(path=pictures / "studio-continue.png", full_page=True)
 
 
@@ -326,6 +371,77 @@ def test_a_closed_page_frees_its_place(site, slowly):
         assert site.studio.stops.count == 0
     finally:
         two.context.close()
+
+
+def here(site: Site, count: int) -> None:
+    """So many pages are open, as far as the server knows."""
+    end = time.monotonic() + SECONDS / 1000
+    while site.studio.pages.count != count and time.monotonic() < end:
+        time.sleep(0.05)
+    assert site.studio.pages.count == count
+
+
+def files() -> set[Path]:
+    """What is kept for pages and programs; Gradio also leaves empty files."""
+    return {path for path in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("*") if path.is_file() and path.stat().st_size}
+
+
+def test_pages_are_counted_also_if_they_are_killed(site):
+    here(site, 0)
+    one, two = site.open(), site.open()
+    here(site, 2)
+    two.close()
+    here(site, 1)
+    one.reload()
+    expect(one.locator("#compose-write")).to_be_visible(timeout=SECONDS)
+    here(site, 1)
+    with suppress(Error):
+        one.goto("chrome://crash")
+    here(site, 0)
+    one.context.close()
+
+
+def test_the_files_of_a_closed_page_go_with_it(site, song):
+    here(site, 0)
+    before, (one, two), seen = files(), (site.open(), site.open()), []
+    for page in (one, two):
+        set_seed(page, 77)
+        page.click("#compose-write")
+        heard(page, "compose", 2)
+        seen.append(files() - before)
+    made = seen[1] - {path for path in seen[0] if path.suffix == ".ogg"}  # each has a serial number of its own
+    assert Counter(path.suffix for path in seen[0] & made) == {".mid": 2, ".png": 2}
+    assert Counter(path.suffix for path in made) == {".mid": 2, ".ogg": 2, ".png": 2}
+    go_to(one, "Continue")
+    send(one, "continue", song)
+    expect(one.locator("#continue-source .roll-title")).to_have_text("song.mid", timeout=SECONDS)
+    one.click("#continue-write")
+    heard(one, "continue", 2)
+    one.locator("#continue-1").get_by_role("button", name="Hear the join").click()
+    expect(one.get_by_text("Two bars before the join")).to_be_visible(timeout=SECONDS)
+    sent = [path for path in files() - before if path.name == "song.mid"]
+    assert len(sent) == 1
+    assert len(files() - before - seen[1]) == 8
+    one.close()
+    here(site, 1)
+    assert files() - before == made
+    assert notes(download(two, "compose", ".mid", 2))
+    two.close()
+    here(site, 0)
+    assert files() - before == set()
+
+
+def test_nothing_is_left_of_a_page_that_is_closed_while_it_is_written_for(site, slowly):
+    here(site, 0)
+    before, page = files(), site.open()
+    set_slider(page, "Bars", 32)
+    page.click("#compose-write")
+    expect(status(page, "compose")).to_contain_text(re.compile(r"Writing: [1-9]"), timeout=SECONDS)
+    page.close()
+    here(site, 0)
+    time.sleep(2)
+    assert site.studio.stops.count == 0
+    assert files() == before
 
 
 def test_listen(site, page, pictures):

@@ -10,7 +10,7 @@ from music_assets.app.events import on
 from music_assets.app.presets import preset
 from music_assets.app.sources import Source
 from music_assets.app.tabs.files import chosen_take
-from music_assets.app.tabs.panel import Panel
+from music_assets.app.tabs.panel import Panel, play_when_written
 from music_assets.app.tabs.wishes import Wishes
 from music_assets.app.takes import Batch, like
 from music_assets.generation.request import Request
@@ -27,7 +27,8 @@ def compose_tab(studio: Studio, model: Model, tab: str, made: gr.Markdown) -> No
         another = gr.Button("Another one", elem_id=f"{tab}-another")
         usual = gr.Button("Genre preset", elem_id=f"{tab}-usual")
         stop = gr.Button("Stop", elem_id=f"{tab}-stop")
-    panel = Panel(studio, model, tab, made, [LIKE])
+        plays = play_when_written(tab)
+    panel = Panel(studio, model, tab, made, plays, [LIKE])
 
     def ask(values: dict[Component, Any]) -> tuple[Request, Source | None]:
         return wishes.request(values), None

@@ -11,8 +11,8 @@ from music_assets.app.roll import Roll, Selection, selection_of
 from music_assets.app.sources import Source
 from music_assets.app.state import part, source_roll
 from music_assets.app.tabs.composing import next_seed
-from music_assets.app.tabs.files import chosen_take, excerpt, needed, received, upload, with_sound
-from music_assets.app.tabs.panel import Panel
+from music_assets.app.tabs.files import chosen_take, excerpt, heard, needed, received, upload, with_sound
+from music_assets.app.tabs.panel import Panel, kept, play_when_written
 from music_assets.app.tabs.wishes import Wishes
 from music_assets.app.takes import Batch
 from music_assets.generation.request import Request
@@ -37,14 +37,13 @@ def continue_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
         go = gr.Button("Continue", variant="primary", elem_id=f"{tab}-write")
         another = gr.Button("Another one", elem_id=f"{tab}-another")
         stop = gr.Button("Stop", elem_id=f"{tab}-stop")
-    panel = Panel(studio, model, tab, made, [JOIN])
-    join = gr.Audio(
-        label="Two bars before the join and what follows", visible=False, interactive=False, autoplay=True, buttons=[]
-    )
+        plays = play_when_written(tab)
+    panel = Panel(studio, model, tab, made, plays, [JOIN])
+    join = heard("Two bars before the join and what follows")
     inputs = wishes.inputs | {source, first}
 
-    def take_in(path: str | None) -> dict[Any, Any]:
-        found = received(path)
+    def take_in(path: str | None, page: gr.Request) -> dict[Any, Any]:
+        found = received(studio, page, path)
         shown = None if found is None else source_roll(found)
         most = None if found is None else found.bars + 1
         return {source: found, roll: shown, first: gr.update(value=None, maximum=most)}
@@ -65,9 +64,9 @@ def continue_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
     panel.writes_on(next_seed(another, wishes).then, ask, inputs)
     for number, column in enumerate(panel.columns):
 
-        def joined(batch: Batch | None, index: int = number) -> Any:
+        def joined(batch: Batch | None, page: gr.Request, index: int = number) -> Any:
             found, take = chosen_take(batch, index)
             ogg = excerpt(take.candidate.midi, part(found, take.candidate.score, take.written))
-            return gr.update(value=ogg, visible=True)
+            return gr.update(value=kept(studio, page, join, ogg, "join.ogg"), visible=True)
 
         on(column.actions[JOIN].click, joined, panel.batch, join, **waiting(SOUND, panel.status))

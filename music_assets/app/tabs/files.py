@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from music_assets.app.context import Studio
 from music_assets.app.sound import Heard, sounds
 from music_assets.app.sources import Source, receive
 from music_assets.app.state import source_roll
@@ -13,6 +14,8 @@ from music_assets.generation.task import BadRequest
 
 TYPES = [".mid", ".midi", ".kar", ".rmi"]
 CHOOSE = "Choose a MIDI file first."
+HUSH = "() => { document.dispatchEvent(new Event('play')); }"
+"""Rolls hear whatever begins to play on the page but what Gradio plays in a shadow."""
 
 
 def upload(tab: str, label: str) -> gr.File:
@@ -21,13 +24,18 @@ def upload(tab: str, label: str) -> gr.File:
 
 
 def heard(label: str) -> gr.Audio:
-    """What plays a part of a candidate as soon as it is set."""
-    return gr.Audio(label=label, visible=False, interactive=False, autoplay=True, buttons=[])
+    """What plays a part of a candidate as soon as it is set; a roll that plays ends."""
+    audio = gr.Audio(label=label, visible=False, interactive=False, autoplay=True, buttons=[])
+    audio.play(None, js=HUSH, api_visibility="private")
+    return audio
 
 
-def received(path: str | None) -> Source | None:
-    """The file that was sent; None when it was taken away again."""
-    return None if path is None else receive(Path(path))
+def received(studio: Studio, page: gr.Request, path: str | None) -> Source | None:
+    """The file that was sent, kept until the page is closed; None when it was taken away again."""
+    if path is None:
+        return None
+    studio.pages.take(str(page.session_hash), Path(path))
+    return receive(Path(path))
 
 
 def with_sound(source: Source | None) -> Any:

@@ -11,8 +11,8 @@ from music_assets.app.roll import Roll, selection_of
 from music_assets.app.sources import Source
 from music_assets.app.state import History, part, source_roll
 from music_assets.app.tabs.composing import next_seed
-from music_assets.app.tabs.files import chosen_take, excerpt, needed, received, upload, with_sound
-from music_assets.app.tabs.panel import Panel, kept
+from music_assets.app.tabs.files import chosen_take, excerpt, heard, needed, received, upload, with_sound
+from music_assets.app.tabs.panel import Panel, kept, play_when_written
 from music_assets.app.tabs.wishes import Wishes
 from music_assets.app.takes import Batch
 from music_assets.foundation.midi.programs import instrument_name
@@ -57,14 +57,13 @@ def fill_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
         go = gr.Button("Fill", variant="primary", elem_id=f"{tab}-write")
         another = gr.Button("Another one", elem_id=f"{tab}-another")
         stop = gr.Button("Stop", elem_id=f"{tab}-stop")
-    panel = Panel(studio, model, tab, made, [BEFORE, AFTER, ACCEPT])
-    sound = gr.Audio(
-        label="These bars, and two around them", visible=False, interactive=False, autoplay=True, buttons=[]
-    )
+        plays = play_when_written(tab)
+    panel = Panel(studio, model, tab, made, plays, [BEFORE, AFTER, ACCEPT])
+    sound = heard("These bars, and two around them")
     inputs = wishes.inputs | {history, first, last, instrument}
     shown = [history, roll, undo, redo, download, instrument, first, last]
 
-    def show(now: History, fresh: bool = False) -> dict[Any, Any]:
+    def show(now: History, page: gr.Request, fresh: bool = False) -> dict[Any, Any]:
         current = now.current
         updates: dict[Any, Any] = {
             history: now,
@@ -72,7 +71,7 @@ def fill_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
             undo: gr.update(interactive=now.can_undo),
             redo: gr.update(interactive=now.can_redo),
             download: gr.update(
-                value=None if current is None else kept(download, current.data, current.name),
+                value=None if current is None else kept(studio, page, download, current.data, current.name),
                 interactive=current is not None,
             ),
         }
@@ -81,9 +80,9 @@ def fill_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
             updates |= {instrument: gr.update(choices=[_ALL, *names], value=_ALL), first: None, last: None}
         return updates
 
-    def take_in(path: str | None) -> dict[Any, Any]:
-        found = received(path)
-        return show(History() if found is None else History().accepted(found), fresh=True)
+    def take_in(path: str | None, page: gr.Request) -> dict[Any, Any]:
+        found = received(studio, page, path)
+        return show(History() if found is None else History().accepted(found), page, fresh=True)
 
     def ask(values: dict[Component, Any]) -> tuple[Request, Source | None]:
         own = needed(values[history].current)
@@ -110,26 +109,31 @@ def fill_tab(studio: Studio, model: Model, made: gr.Markdown) -> None:
     panel.writes_on(go.click, ask, inputs)
     panel.writes_on(next_seed(another, wishes).then, ask, inputs)
     for button, steps in ((undo, -1), (redo, 1)):
-        moved = on(button.click, lambda now, by=steps: show(now.moved(by)), history, shown)
+
+        def move(now: History, page: gr.Request, by: int = steps) -> dict[Any, Any]:
+            return show(now.moved(by), page)
+
+        moved = on(button.click, move, history, shown)
         on(moved.success, sounding, history, roll, **waiting(SOUND, panel.status))
     for number, column in enumerate(panel.columns):
 
-        def before(batch: Batch | None, index: int = number) -> Any:
+        def before(batch: Batch | None, page: gr.Request, index: int = number) -> Any:
             found, take = chosen_take(batch, index)
             own = needed(found.source)
-            return gr.update(value=excerpt(own.data, part(found, own.score, take.written)), visible=True)
+            ogg = excerpt(own.data, part(found, own.score, take.written))
+            return gr.update(value=kept(studio, page, sound, ogg, "before.ogg"), visible=True)
 
-        def after(batch: Batch | None, index: int = number) -> Any:
+        def after(batch: Batch | None, page: gr.Request, index: int = number) -> Any:
             found, take = chosen_take(batch, index)
             ogg = excerpt(take.candidate.midi, part(found, take.candidate.score, take.written))
-            return gr.update(value=ogg, visible=True)
+            return gr.update(value=kept(studio, page, sound, ogg, "after.ogg"), visible=True)
 
-        def accept(batch: Batch | None, now: History, index: int = number) -> dict[Any, Any]:
+        def accept(batch: Batch | None, now: History, page: gr.Request, index: int = number) -> dict[Any, Any]:
             found, take = chosen_take(batch, index)
             own = needed(found.source)
             if now.current is None or now.current.data != own.data:
                 raise BadRequest("This candidate was written for another version of the file: undo, or fill again.")
-            return show(now.accepted(own.changed(take.candidate.midi)))
+            return show(now.accepted(own.changed(take.candidate.midi)), page)
 
         on(column.actions[BEFORE].click, before, panel.batch, sound, **waiting(SOUND, panel.status))
         on(column.actions[AFTER].click, after, panel.batch, sound, **waiting(SOUND, panel.status))

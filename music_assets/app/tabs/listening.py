@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from music_assets.app.context import Studio
 from music_assets.app.events import NETWORK, SOUND, on, waiting
+from music_assets.app.tabs.files import HUSH
 from music_assets.app.tabs.panel import kept
 from music_assets.evaluation.listening import (
     ENDS,
@@ -113,7 +114,7 @@ class Desk:
         )
 
 
-def listen_tab(studio: Studio, page: gr.Blocks) -> None:
+def listen_tab(studio: Studio, blocks: gr.Blocks) -> None:
     """Begin, rate, thank you; and what all have said."""
     desk, sitting = Desk(studio), gr.State(None)
     with gr.Column() as start:
@@ -128,6 +129,7 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
     status = gr.Markdown("", elem_id="listen-status", elem_classes="status")
     with gr.Column(visible=False) as questions:
         audio = gr.Audio(label="What do you hear?", interactive=False, buttons=[], elem_id="listen-audio")
+        audio.play(None, js=HUSH, api_visibility="private")
         with gr.Row():
             grades = {
                 scale: gr.Radio(
@@ -147,7 +149,7 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
     answers = [*grades.values(), guess]
     outputs = [sitting, status, start, questions, audio, *answers]
 
-    def show(now: Sitting) -> dict[Any, Any]:
+    def show(now: Sitting, page: gr.Request) -> dict[Any, Any]:
         ended = not now.left
         number = now.total - len(now.left) + 1
         return {
@@ -157,17 +159,17 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
             else f"Excerpt {number} of {now.total}",
             start: gr.update(visible=ended),
             questions: gr.update(visible=not ended),
-            audio: None if ended else kept(audio, desk.sound(now), f"{now.left[0]}.ogg"),
+            audio: None if ended else kept(studio, page, audio, desk.sound(now), f"{now.left[0]}.ogg"),
             **dict.fromkeys(answers),
         }
 
-    def first(chosen: str | None, rater: str | None) -> dict[Any, Any]:
-        return show(desk.begin(chosen, rater))
+    def first(chosen: str | None, rater: str | None, page: gr.Request) -> dict[Any, Any]:
+        return show(desk.begin(chosen, rater), page)
 
-    def after(now: Sitting | None, *said: Any) -> dict[Any, Any]:
+    def after(page: gr.Request, now: Sitting | None, *said: Any) -> dict[Any, Any]:
         if now is None or not now.left:
             raise MusicAssetsError("Begin a session first.")
-        return show(desk.rate(now, dict(zip(grades, said[:-1], strict=True)), said[-1]))
+        return show(desk.rate(now, dict(zip(grades, said[:-1], strict=True)), said[-1]), page)
 
     def made(pairs: float, seed: float) -> dict[Any, Any]:
         fresh = desk.prepare(int(pairs), int(seed or 0))
@@ -177,7 +179,7 @@ def listen_tab(studio: Studio, page: gr.Blocks) -> None:
         names = desk.sessions()
         return gr.update(choices=names, value=names[-1] if names else None)
 
-    on(page.load, known, None, session)
+    on(blocks.load, known, None, session)
     on(begin.click, first, [session, name], outputs)
     on(following.click, after, [sitting, *answers], outputs)
     on(prepare.click, made, [count, seed], [session, status], **waiting(SOUND, status))

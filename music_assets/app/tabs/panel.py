@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio import processing_utils
 from gradio.components import Component
 
 from music_assets.app.context import Model, Studio
@@ -33,10 +32,19 @@ class Panel:
     Args:
         actions: what can be done with a candidate: buttons under each.
         made: where the About tab says how what is on screen was made.
+        plays: whether the first candidate plays as soon as it can.
     """
 
-    def __init__(self, studio: Studio, model: Model, tab: str, made: gr.Markdown, actions: Sequence[str] = ()) -> None:
-        self.studio, self.model, self.tab, self.made = studio, model, tab, made
+    def __init__(
+        self,
+        studio: Studio,
+        model: Model,
+        tab: str,
+        made: gr.Markdown,
+        plays: gr.Checkbox,
+        actions: Sequence[str] = (),
+    ) -> None:
+        self.studio, self.model, self.tab, self.made, self.plays = studio, model, tab, made, plays
         self.batch = gr.State(None)
         self.status = gr.Markdown("", elem_classes="status", elem_id=f"{tab}-status")
         with gr.Row(elem_classes="candidates"):
@@ -83,25 +91,25 @@ class Panel:
 
         def run(values: dict[Component, Any], page: gr.Request) -> Generator[dict[Any, Any]]:
             request, source = ask(values)
-            yield from self._write(request, source, str(page.session_hash))
+            yield from self._write(request, source, page)
 
         def begin(page: gr.Request) -> None:
             self.studio.stops.begin(str(page.session_hash), self.tab)
 
         on(trigger, begin, queue=False)
         written = on(trigger, run, inputs, self.outputs, **waiting(NETWORK, self.status))
-        on(written.success, self._sound, self.batch, self.outputs, **waiting(SOUND, self.status))
+        on(written.success, self._sound, [self.batch, self.plays], self.outputs, **waiting(SOUND, self.status))
 
-    def _write(self, request: Request, source: Source | None, page: str) -> Generator[dict[Any, Any]]:
-        flag = self.studio.stops.take(page, self.tab)
+    def _write(self, request: Request, source: Source | None, page: gr.Request) -> Generator[dict[Any, Any]]:
+        flag = self.studio.stops.take(str(page.session_hash), self.tab)
         try:
             yield {self.status: "Reading the wishes.", **self._emptied(request.count)}
             before: Batch | None = None
             for batch in write(self.model.checkpoint, request, flag, source):
-                yield self._grown(batch, before)
+                yield self._grown(page, batch, before)
                 before = batch
         finally:
-            self.studio.stops.end(page, self.tab, flag)
+            self.studio.stops.end(str(page.session_hash), self.tab, flag)
 
     def _emptied(self, count: int) -> dict[Any, Any]:
         updates: dict[Any, Any] = {self.batch: None, self.command: gr.update(visible=False)}
@@ -112,13 +120,13 @@ class Panel:
             updates |= {each: gr.update(interactive=False) for each in column.actions.values()}
         return updates
 
-    def _grown(self, batch: Batch, before: Batch | None) -> dict[Any, Any]:
+    def _grown(self, page: gr.Request, batch: Batch, before: Batch | None) -> dict[Any, Any]:
         updates: dict[Any, Any] = {self.batch: batch, self.status: batch.progress}
         for number, (column, take) in enumerate(zip(self.columns, batch.takes, strict=False)):
             if before is None or batch.done or take.written != before.takes[number].written:
                 updates[column.roll] = take_roll(batch, take)
             if batch.done:
-                midi = kept(column.downloads[0], take.candidate.midi, f"{batch.name(take)}.mid")
+                midi = kept(self.studio, page, column.downloads[0], take.candidate.midi, f"{batch.name(take)}.mid")
                 updates[column.downloads[0]] = gr.update(value=midi, interactive=True)
                 updates |= {each: gr.update(interactive=True) for each in column.actions.values()}
         if batch.done:
@@ -126,24 +134,29 @@ class Panel:
             updates[self.made] = how_made(batch)
         return updates
 
-    def _sound(self, batch: Batch | None) -> dict[Any, Any]:
+    def _sound(self, batch: Batch | None, plays: bool, page: gr.Request) -> dict[Any, Any]:
         if batch is None:
             return {self.status: gr.skip()}
         oggs = sounds([Heard(take.candidate.midi) for take in batch.takes])
         updates: dict[Any, Any] = {self.status: batch.progress}
-        for column, take, ogg in zip(self.columns, batch.takes, oggs, strict=False):
+        for number, (column, take, ogg) in enumerate(zip(self.columns, batch.takes, oggs, strict=False)):
             name, (_, sound, picture) = batch.name(take), column.downloads
-            updates[column.roll] = take_roll(batch, take, ogg)
+            updates[column.roll] = take_roll(batch, take, ogg, plays=plays and number == 0)
             png = pianoroll_png(take.candidate.score, f"{name} ({batch.facts.architecture})")
-            updates[picture] = gr.update(value=kept(picture, png, f"{name}.png"), interactive=True)
+            updates[picture] = gr.update(value=kept(self.studio, page, picture, png, f"{name}.png"), interactive=True)
             if ogg is not None:
-                updates[sound] = gr.update(value=kept(sound, ogg, f"{name}.ogg"), interactive=True)
+                updates[sound] = gr.update(value=kept(self.studio, page, sound, ogg, f"{name}.ogg"), interactive=True)
         return updates
 
 
-def kept(component: Component, data: bytes, name: str) -> str:
-    """Bytes as a file that the page may download, until it is closed for some time."""
-    return processing_utils.save_bytes_to_cache(data, name, component.GRADIO_CACHE)
+def play_when_written(tab: str) -> gr.Checkbox:
+    """Whether the first candidate plays as soon as it can."""
+    return gr.Checkbox(True, label="Play when written", container=False, min_width=160, elem_id=f"{tab}-plays")
+
+
+def kept(studio: Studio, page: gr.Request, component: Component, data: bytes, name: str) -> str:
+    """Bytes as a file that the page may download until it is closed."""
+    return studio.pages.keep(str(page.session_hash), data, name, component.GRADIO_CACHE)
 
 
 def how_made(batch: Batch) -> str:

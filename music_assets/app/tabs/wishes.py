@@ -56,8 +56,8 @@ class Wishes:
                     label=f"Instruments (none: {'up to the network' if self.kind == 'compose' else 'as in the file'})",
                 )  # fmt: skip
             if self.kind != "fill":
-                fields["bars"] = gr.Slider(1, MOST_BARS, BARS, step=1, label="Bars")
-            fields["count"] = gr.Slider(1, MOST_CANDIDATES, CANDIDATES, step=1, label="Candidates")
+                fields["bars"] = gr.Slider(1, MOST_BARS, BARS, step=1, label="Bars", min_width=200)
+            fields["count"] = gr.Slider(1, MOST_CANDIDATES, CANDIDATES, step=1, label="Candidates", min_width=200)
 
     def _more(self) -> None:
         can, fields = self.model.can, self.fields
