@@ -1,7 +1,6 @@
 """A studio over networks that are not trained, for tests that do not listen."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,12 +31,6 @@ def make_studio(root: Path) -> Studio:
         write_shard(paths.shard(genre, "original"), shard, [shard.ids])
         generate_samples(untrained(), genre, Wishes(bars=8, count=2), paths.samples("gpt", genre), workers=1)
     return open_studio(paths)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

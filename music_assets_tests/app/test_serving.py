@@ -12,8 +12,9 @@ from music_assets.app.studio import open_studio
 from music_assets.checkpoints.runs import set_champion
 from music_assets.checkpoints.storage import save_checkpoint
 from music_assets.paths import DataPaths
-from music_assets_tests.app.studios import event_loops_closed, free_port
+from music_assets_tests.app.studios import event_loops_closed
 from music_assets_tests.generation.checkpoints import untrained
+from music_assets_tests.ports import free_port
 
 
 def crown(paths: DataPaths, run: str, architecture: str = "gpt") -> Path:

@@ -29,9 +29,10 @@ from music_assets.foundation.midi.writing import write_midi
 from music_assets.generation.generate import make_task
 from music_assets.paths import DataPaths
 from music_assets.training.tracking import Tracking
-from music_assets_tests.app.studios import event_loops_closed, free_port, make_studio
+from music_assets_tests.app.studios import event_loops_closed, make_studio
 from music_assets_tests.generation.checkpoints import untrained
 from music_assets_tests.midi_files import make_tune
+from music_assets_tests.ports import free_port
 
 pytestmark = [
     pytest.mark.browser,
