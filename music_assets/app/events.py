@@ -20,13 +20,14 @@ NETWORK, SOUND = "network", "sound"
 UNFORESEEN = "Something went wrong in the studio; its log says what. Try again, perhaps with other wishes."
 
 _DEEPEST = 64
-_ROOT, _SLASH = re.compile(r"(?<![\w./])/"), re.compile("/")
+_ROOT, _SLASH = re.compile(r"(?<![\w./:])/"), re.compile("/")
 _FOLDERS = re.compile(r"\A(?:[^\s/:,]+/)*")
 _logger = logging.getLogger(__name__)
 
 
 def without_folders(sentence: str) -> str:
-    """A sentence whose absolute paths have lost their folders: where things lie on this computer is told to nobody."""
+    """A sentence whose absolute paths have lost their folders: where things lie on this computer is told to nobody, as
+    far as the disk knows a folder or it has neither spaces nor colons."""
     at = 0
     while root := _ROOT.search(sentence, at):
         at = root.start()

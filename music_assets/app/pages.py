@@ -42,8 +42,8 @@ class Pages:
         """A page is gone: its files are deleted, but for those that are another's too."""
         with self._lock:
             self._gone.add(page)
-            self._release(page)
             self._open.discard(page)
+            self._release(page)
 
     def keep(self, page: str, data: bytes, name: str, folder: str) -> str:
         """The path of a file with some bytes that a page may download.
@@ -62,9 +62,9 @@ class Pages:
             self._own(page, path)
 
     def _own(self, page: str, path: Path) -> None:
-        if path.exists():
-            file = self._files.setdefault(path, _File(0))
-            file.written = path.stat().st_mtime_ns
+        if written := _written(path):
+            file = self._files.setdefault(path, _File(written))
+            file.written = written
             file.pages.add(page)
         if page in self._gone:
             self._release(page)
@@ -72,12 +72,18 @@ class Pages:
 
     def _release(self, page: str) -> None:
         for path, file in [*self._files.items()]:
-            if not path.exists():
+            written = _written(path)
+            file.pages.discard(page)
+            if not written or not file.pages:
                 del self._files[path]
-            elif page in file.pages:
-                file.pages.remove(page)
-                if not file.pages:
-                    del self._files[path]
-                    # one that was written since is another's, of whom nothing is known yet
-                    if path.stat().st_mtime_ns == file.written:
-                        path.unlink()
+                # one that was written since is another's, of whom nothing is known yet
+                if written == file.written:
+                    path.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> int:
+    """When a file was written; 0 where there is none any more: Gradio deletes old ones by itself."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

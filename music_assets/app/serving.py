@@ -7,6 +7,7 @@ from collections.abc import Callable
 from music_assets.app.context import Studio
 from music_assets.app.studio import PIANO, open_studio, served
 from music_assets.checkpoints.runs import champion
+from music_assets.models.gpt_decoder import forget
 from music_assets.paths import DataPaths
 
 LOOK_SECONDS = 1
@@ -14,7 +15,7 @@ LOOK_SECONDS = 1
 LULL = 5
 """Looks at which nobody is there before a page is ended: one that is loaded anew is away for a moment."""
 PAUSE = 60
-"""Looks until champions that could not be read are tried again."""
+"""Further looks at which nobody is there, until champions that could not be read are tried again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def serve(paths: DataPaths, architecture: str, port: int, tell: Callable[[str], 
     """Serve the champions until Ctrl-C, and tell the address whenever others are served.
 
     Raises:
-        CheckpointError: the architecture has no champion.
+        CheckpointError: the architecture has no champion, or one that cannot be read; or the pianoroll's cannot be.
         MusicAssetsError: the port is taken.
     """
     studio = open_studio(paths, architecture)
@@ -63,6 +64,7 @@ def serve(paths: DataPaths, architecture: str, port: int, tell: Callable[[str], 
             tell(address)
             fresh = _successor(studio)
         for model in studio.models:  # FastAPI never forgets a page, nor what that was made of
+            forget(model.checkpoint.network)
             model.checkpoint.network.to("meta")
         studio = fresh
 

@@ -29,8 +29,8 @@ from music_assets.paths import DataPaths
 from music_assets.training.precision import choose_device
 
 HOST = "127.0.0.1"
-LOOK_EVERY, KEEP = 600, 3600
-"""Seconds between two looks for old files, and how long files are kept that no page took along when it was closed."""
+LOOK_EVERY, KEEP = 600, 86_400
+"""Seconds between two looks for old files, and how long files are kept at most; those of a closed page go with it."""
 MOST_WAITING = 64
 """Requests in a queue; one more is told to come again."""
 WAIT_FOR_WORKERS = 10
@@ -73,7 +73,7 @@ def open_studio(paths: DataPaths, architecture: str = "gpt") -> Studio:
     """The studio of an architecture's champion and, if there is one, of a pianoroll's.
 
     Raises:
-        CheckpointError: the architecture has no champion.
+        CheckpointError: the architecture has no champion, or one that cannot be read; or the pianoroll's cannot be.
     """
     model = Model(load_champion(architecture, paths.root))
     folder = None if architecture == PIANO else champion(paths.checkpoints(PIANO))

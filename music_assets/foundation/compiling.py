@@ -2,6 +2,7 @@
 # pyright: standard
 """Functions that numba compiles and keeps."""
 
+import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -37,7 +38,10 @@ def njit(*signature: Any, **options: Any) -> Callable[[FunctionType], Any]:
 
 
 def constants_read(function: FunctionType) -> str:
-    """A hash of the module's constants that a function, or a compiled one that it calls, reads."""
+    """A hash of the module's constants that a function reads, and of the compiled ones that it calls with theirs.
+
+    Names of the module alone are looked at, not attributes of others, nor what a function within the function reads.
+    """
     found: dict[str, Any] = {}
     for name in sorted(function.__code__.co_names):
         value = function.__globals__.get(name)
@@ -46,7 +50,7 @@ def constants_read(function: FunctionType) -> str:
         elif isinstance(value, _CONSTANTS):
             found[name] = value
         elif isinstance(value, Dispatcher) and value.py_func is not function:
-            found[name] = constants_read(value.py_func)
+            found[name] = (inspect.getsource(value.py_func), constants_read(value.py_func))
     return hexdigest(repr(found))
 
 

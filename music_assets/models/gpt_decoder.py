@@ -19,7 +19,7 @@ from torch import Tensor
 
 from music_assets.foundation.compiling import njit
 from music_assets.models.gpt import GPT, PROMPT_GAIN, PROMPT_IDS
-from music_assets.models.network import CapacityExceeded
+from music_assets.models.network import CapacityExceeded, Network
 from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE
 from music_assets.tokens.vocabulary import SIZE
 
@@ -102,6 +102,13 @@ def _packed_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:
         if network not in _packed or not all(map(torch.equal, _packed[network][0], weights)):
             _packed[network] = [weight.clone() for weight in weights], _pack_weights(network)
         return _packed[network][1]
+
+
+def forget(network: Network) -> None:
+    """Keep no packed weights of a network that writes no more."""
+    with _packing:
+        if isinstance(network, GPT):
+            _packed.pop(network, None)
 
 
 def _pack_weights(network: GPT) -> tuple[NDArray[np.float32], ...]:

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from music_assets.models.decoding import TorchDecoder
-from music_assets.models.gpt_decoder import GPTDecoder, exponentiate
+from music_assets.models.gpt_decoder import GPTDecoder, _packed, exponentiate, forget
 from music_assets.models.network import CapacityExceeded, TokenNetwork
 from music_assets.models.registry import build, network_config
 from music_assets.tokens.memory import LEVELS, NO_CANDIDATE
@@ -157,3 +157,16 @@ def test_exponentials_are_numpys():
     total = exponentiate(found, len(x), np.empty(len(x), np.int32))
     assert_allclose(found, expected, rtol=1e-6 + 87 * 2**-23, atol=1e-37)
     assert total == pytest.approx(found.sum(), rel=1e-5)
+
+
+def test_what_is_packed_of_a_network_can_be_forgotten():
+    network = network_of("gpt")
+    ids, candidates = random_rows(network, 1, 5)
+    decoder = network.decoder(1, CAPACITY)
+    before = decoder.advance(np.array([0]), np.array([5]), ids[0], candidates[0])
+    assert network in _packed
+    forget(network)
+    forget(network_of("lstm"))
+    assert network not in _packed
+    again = network.decoder(1, CAPACITY).advance(np.array([0]), np.array([5]), ids[0], candidates[0])
+    assert_allclose(again, before)

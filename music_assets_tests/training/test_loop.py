@@ -284,7 +284,7 @@ def test_a_missing_or_truncated_file_is_one_sentence(copied, name):
 def test_weights_of_another_shape_are_refused(copied):
     path = copied / "best" / "config.json"
     path.write_text(path.read_text().replace('"width": 32', '"width": 64'))
-    with pytest.raises(CheckpointError, match="other weights than this version's network .*: train again") as caught:
+    with pytest.raises(CheckpointError, match=r"other weights than this version's network .*: train again") as caught:
         load_checkpoint(copied / "best")
     assert "\n" not in str(caught.value)
 
