@@ -1,6 +1,7 @@
 """What a person does in the browser: look at the graph, materialise a genre's shards, listen to a sample in MLflow."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,8 +126,9 @@ def test_mlflow_shows_curves_and_plays_a_sample(site: Site):
     page.locator(".js-plotly-plot").first.wait_for()
     site.picture("curves")
     page.goto(f"{run}/artifacts")
-    for name in ("samples", "reel", "reel-000.ogg"):
+    for name in ("samples", "reel"):
         page.get_by_text(name, exact=True).first.click()
+    page.get_by_text(re.compile(r"^reel-\d+\.ogg$")).first.click()  # a sample without a note has no sound
     page.locator("audio").wait_for(state="attached")
     page.wait_for_timeout(1500)
     site.picture("sample")

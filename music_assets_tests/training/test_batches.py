@@ -302,12 +302,12 @@ def test_rows_may_begin_where_their_pieces_do():
     assert begun(0.0) < begun(0.5) < 1
 
 
+@pytest.mark.parametrize("memory", [True, False])
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
-def test_only_a_gpt_is_told_of_memory(architecture):
-    made = representation(architecture).batches(
-        build(network_config(architecture), VOCABULARY.size), TrainingSettings(), shards(), VOCABULARY
-    )
+def test_a_network_is_told_of_memory_if_it_has_one(architecture, memory):
+    network = build(network_config(architecture, overrides={"memory": memory}), VOCABULARY.size)
+    made = representation(architecture).batches(network, TrainingSettings(), shards(), VOCABULARY)
     assert isinstance(made, Batches)
     told = made(0).candidates
-    assert told.shape == (*made(0).ids.shape, COLUMNS if architecture == "gpt" else 0)
-    assert (told != NO_CANDIDATE).any() == (architecture == "gpt")
+    assert told.shape == (*made(0).ids.shape, COLUMNS if memory else 0)
+    assert (told != NO_CANDIDATE).any() == memory
