@@ -14,8 +14,7 @@ from music_assets.generation.task import BadRequest
 
 TYPES = [".mid", ".midi", ".kar", ".rmi"]
 CHOOSE = "Choose a MIDI file first."
-HUSH = "() => { document.dispatchEvent(new Event('play')); }"
-"""Rolls hear whatever begins to play on the page but what Gradio plays in a shadow."""
+_TELL = "() => { document.dispatchEvent(new Event('play')); }"
 
 
 def upload(tab: str, label: str) -> gr.File:
@@ -25,8 +24,12 @@ def upload(tab: str, label: str) -> gr.File:
 
 def heard(label: str) -> gr.Audio:
     """What plays a part of a candidate as soon as it is set; a roll that plays ends."""
-    audio = gr.Audio(label=label, visible=False, interactive=False, autoplay=True, buttons=[])
-    audio.play(None, js=HUSH, api_visibility="private")
+    return ends_rolls(gr.Audio(label=label, visible=False, interactive=False, autoplay=True, buttons=[]))
+
+
+def ends_rolls(audio: gr.Audio) -> gr.Audio:
+    """Have rolls end when this plays: they hear all that begins on the page but what Gradio plays in a shadow."""
+    audio.play(None, js=_TELL, api_visibility="private")
     return audio
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from music_assets.app.context import Studio
 from music_assets.app.events import NETWORK, SOUND, on, waiting
-from music_assets.app.tabs.files import HUSH
+from music_assets.app.tabs.files import ends_rolls
 from music_assets.app.tabs.panel import kept
 from music_assets.evaluation.listening import (
     ENDS,
@@ -129,7 +129,7 @@ def listen_tab(studio: Studio, blocks: gr.Blocks) -> None:
     status = gr.Markdown("", elem_id="listen-status", elem_classes="status")
     with gr.Column(visible=False) as questions:
         audio = gr.Audio(label="What do you hear?", interactive=False, buttons=[], elem_id="listen-audio")
-        audio.play(None, js=HUSH, api_visibility="private")
+        ends_rolls(audio)
         with gr.Row():
             grades = {
                 scale: gr.Radio(
