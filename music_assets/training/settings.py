@@ -61,7 +61,8 @@ class TrainingSettings(Settings):
         "tokens and no minutes, where it works",
     )
     precision: Precision = Field(
-        default="auto", description="auto: bfloat16 for matrix products where the device computes it fast; or float32"
+        default="auto",
+        description="auto: bfloat16 for matrix products where the device computes these faster than in float32; or float32",
     )
     genre_temperature: float = Field(
         default=5.0,
