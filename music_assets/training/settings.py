@@ -62,7 +62,7 @@ class TrainingSettings(Settings):
     )
     precision: Precision = Field(
         default="auto",
-        description="auto: bfloat16 for matrix products where the device computes these faster than in float32; or float32",
+        description="auto: bfloat16 for matrix products where that is faster; or float32",
     )
     genre_temperature: float = Field(
         default=5.0,
