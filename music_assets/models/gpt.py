@@ -69,12 +69,14 @@ class GPT(TokenNetwork[GPTConfig]):
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None, skip: int = 0
+    ) -> Tensor:
         angles, bias = self.angles(ids.shape[1]), self._bias(ids.shape[1], segment_ids)
         x = self._embedded(ids, candidates, self._said(ids, segment_ids))  # [B, T, W]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, angles, bias)
-        return self.head(norm(x))  # [B, T, V]
+        return self.head(norm(self.blocks[-1](x, angles, bias, skip=skip)))  # [B, T - skip, V]
 
     def initial_state(self, batch: int, capacity: int) -> State:
         c = self.config
@@ -173,8 +175,9 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         bias: Tensor | None,
         cache: tuple[Tensor, Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        x = x + self.dropout(self.attention(norm(x), angles, bias, cache))
+        skip: int = 0,
+    ) -> Tensor:  # [B, T - skip, W]
+        x = x[:, skip:] + self.dropout(self.attention(norm(x), angles, bias, cache, skip))
         return x + self.dropout(self.down(F.relu(self.up(norm(x))).square()))
 
     def attention(
@@ -183,6 +186,7 @@ class Block(nn.Module):
         angles: tuple[Tensor, Tensor],
         bias: Tensor | None,
         cache: tuple[Tensor, Tensor, Tensor] | None,
+        skip: int,
     ) -> Tensor:
         b, t, _ = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, t, D] each
@@ -193,7 +197,8 @@ class Block(nn.Module):
             keys[row, :, places], values[row, :, places] = k.transpose(1, 2), v.transpose(1, 2)
             assert bias is not None
             k, v = keys[:, :, : bias.shape[-1]], values[:, :, : bias.shape[-1]]
-        return self.out(attend(q, k, v, bias).transpose(1, 2).reshape(b, t, -1))
+        attended = attend(q, k, v, bias)[:, :, skip:]
+        return self.out(attended.transpose(1, 2).reshape(b, t - skip, -1))
 
 
 def norm(x: Tensor) -> Tensor:

@@ -156,8 +156,10 @@ class TokenNetwork(Network[C]):
         return COLUMNS if self.memory else 0
 
     @abstractmethod
-    def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
-        """``ids`` int64[B, T] to logits [B, T, V].
+    def forward(
+        self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None, skip: int = 0
+    ) -> Tensor:
+        """``ids`` int64[B, T] to logits [B, T - skip, V]: those of the first ``skip`` places are not asked for.
 
         ``segment_ids`` int64[B, T] say where rows hold several pieces end to end: tokens that follow each other with
         one number are one piece, numbers rise from piece to piece. Nothing is known of another piece: the logits are

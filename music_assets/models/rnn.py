@@ -54,10 +54,12 @@ class RNN(TokenNetwork[RNNConfig]):
         if config.tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, segment_ids: Tensor | None = None, candidates: Tensor | None = None, skip: int = 0
+    ) -> Tensor:
         x = self._embedded(ids, candidates)  # [B, T, E]
         output = run_cells(self.cells, x)[0] if segment_ids is None else self._each_alone(x, segment_ids)  # [B, T, W]
-        return self.head(self.dropout(output))  # [B, T, V]
+        return self.head(self.dropout(output[:, skip:]))  # [B, T - skip, V]
 
     def _embedded(self, ids: Tensor, candidates: Tensor | None) -> Tensor:
         x = self.embedding(ids)

@@ -20,7 +20,8 @@ from music_assets.training.precision import autocast
 from music_assets.training.roll_batches import count_steps, genre_number, whole
 from music_assets.training.settings import Precision
 
-_BATCH_TOKENS = 8192
+_BATCH_TOKENS = {"cpu": 2048}  # activations of more leave a processor's cache
+_MOST_BATCH_TOKENS = 32_768
 _BATCH_STEPS = 65_536
 
 T = TypeVar("T")
@@ -69,15 +70,17 @@ def token_nats(
         for index, document in enumerate(documents)
         for window in _windows(index, document, prompt, vocabulary.eos, network)
     ]
-    windows.sort(key=lambda window: len(window.ids))
+    windows.sort(key=lambda window: (len(window.ids), len(window.targets)))
     nats = [np.empty(len(document) + 1, dtype=np.float32) for document in documents]
     training = network.training
     network.eval()
-    for batch in _batches(windows, lambda window: len(window.ids), _BATCH_TOKENS):
+    limit = _BATCH_TOKENS.get(network.device.type, _MOST_BATCH_TOKENS)
+    for batch in _batches(windows, lambda window: len(window.ids), limit):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)
         candidates = np.full((len(batch), width, network.columns), NO_CANDIDATE)
         targets = np.full((len(batch), width), vocabulary.pad)
+        skip = min(len(window.ids) - len(window.targets) for window in batch)
         for row, window in enumerate(batch):  # padding comes last, where a causal network cannot see it
             end = len(window.ids)
             ids[row, :end] = window.ids
@@ -85,16 +88,18 @@ def token_nats(
             targets[row, end - len(window.targets) : end] = window.targets
         with autocast(network.device, precision):
             logits = network(
-                torch.from_numpy(ids).to(network.device), candidates=torch.from_numpy(candidates).to(network.device)
+                torch.from_numpy(ids).to(network.device),
+                candidates=torch.from_numpy(candidates).to(network.device),
+                skip=skip,
             )
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(),
-            torch.from_numpy(targets).to(network.device).flatten(),
+            torch.from_numpy(targets[:, skip:]).to(network.device).flatten(),
             reduction="none",
         )
-        scores = losses.view(ids.shape).cpu().numpy()
+        scores = losses.view(len(batch), -1).cpu().numpy()
         for row, window in enumerate(batch):
-            end, count = len(window.ids), len(window.targets)
+            end, count = len(window.ids) - skip, len(window.targets)
             nats[window.document][window.first : window.first + count] = scores[row, end - count : end]
     network.train(training)
     return nats

@@ -83,6 +83,14 @@ def test_no_token_sees_what_follows_it(architecture):
     assert not torch.allclose(before[:, 12:], after[:, 12:])
 
 
+@pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
+def test_what_is_not_asked_for_is_left_out(architecture):
+    network = small(architecture)
+    ids = torch.randint(VOCABULARY_SIZE, (3, 20))
+    for skip in (1, 11, 19):
+        torch.testing.assert_close(network(ids, skip=skip), network(ids)[:, skip:])
+
+
 def test_a_gpt_refuses_more_tokens_than_its_state_holds():
     network = small("gpt")
     _, state = network.decode(torch.zeros(1, 6, dtype=torch.int64), network.initial_state(1, 8))
