@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.harness import machine
 from benchmarks.pieces import read_pieces
 from music_assets.evaluation.pieces import real_pieces
-from music_assets.tokens.memory import COLUMNS, NO_CANDIDATE, candidates_of
+from music_assets.tokens.memory import CONTEXTS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.vocabulary import SIZE, TOKEN_TYPE, TOKEN_TYPES
 
 SURE = 3  # level
@@ -29,7 +29,7 @@ def main() -> None:
     chosen = parser.parse_args()
     pieces = real_pieces(read_pieces(chosen.data), "valid")
     documents = [piece.ids for piece in pieces[:: max(1, len(pieces) // chosen.pieces)][: chosen.pieces]]
-    told = np.concatenate([candidates_of(ids)[:-1] for ids in documents])
+    told = np.concatenate([candidates_of(ids)[:-1, :CONTEXTS] for ids in documents])
     kinds = np.concatenate([TOKEN_TYPE[ids[:-1]] for ids in documents])
     came = np.concatenate([ids[1:].astype(np.int64) for ids in documents])
     known = told != NO_CANDIDATE
@@ -43,7 +43,7 @@ def main() -> None:
         some = right[of_kind].any(axis=1).mean()
         print(f"\nafter {name}: {of_kind.sum():,} tokens, some context right at {some:.1%}\n")
         print("| context | known | then right | sure | then right | alone right |\n|---|---|---|---|---|---|")
-        for column in range(COLUMNS):
+        for column in range(CONTEXTS):
             k, r, s = (array[of_kind, column] for array in (known, right, sure))
             alone = r & (right[of_kind].sum(axis=1) == 1)
             if k.any():

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from music_assets.evaluation.ngram import NGram
-from music_assets.tokens.memory import COLUMNS, LEVELS, NO_CANDIDATE, candidates_of
+from music_assets.tokens.memory import CONTEXTS, LEVELS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.vocabulary import SIZE, TOKEN_TYPE, TOKEN_TYPES
 
-WEIGHTS = (len(TOKEN_TYPES), COLUMNS, LEVELS)
+WEIGHTS = (len(TOKEN_TYPES), CONTEXTS, LEVELS)
 """A weight for each type of the last token, context of it, and level of how sure the context is."""
 _DECAY = 1.0
 _STEPS, _TOLERANCE = 200, 1e-5  # a hundredth of that moves bits per note by 0.01%, in twice the time
@@ -76,7 +76,7 @@ class _Foretold:
     @classmethod
     def of(cls, ngram: NGram, sequences: Sequence[NDArray[np.integer]]) -> "_Foretold":
         ids = np.concatenate([np.empty(0, np.int64), *sequences]).astype(np.int64)
-        told = np.concatenate([np.empty((0, COLUMNS), np.int64), *map(_told, sequences)])
+        told = np.concatenate([np.empty((0, CONTEXTS), np.int64), *map(_told, sequences)])
         place, column = np.nonzero(told != NO_CANDIDATE)
         code = told[place, column]
         last = TOKEN_TYPE[ids[place - 1]].astype(np.int64)  # a sequence's first token is foretold nothing
@@ -108,5 +108,7 @@ def _sums(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) ->
 
 
 def _told(sequence: NDArray[np.integer]) -> NDArray[np.int64]:
-    """What memory says of each token before it is there, int64[n, COLUMNS]."""
-    return np.concatenate([np.full((1, COLUMNS), NO_CANDIDATE), candidates_of(sequence)])[: len(sequence)]
+    """What memory says of each token before it is there, int64[n, CONTEXTS]."""
+    return np.concatenate([np.full((1, CONTEXTS), NO_CANDIDATE), candidates_of(sequence)[:, :CONTEXTS]])[
+        : len(sequence)
+    ]

@@ -76,7 +76,7 @@ def estimate_key(sounding: NDArray[Any]) -> tuple[int, float] | None:
     if (sounding == sounding[0]).all():
         return None
     # rounded, so that a tie is one on every processor; the first of KEYS wins it
-    correlations = (_PROFILES @ _standardised(sounding)).round(9)
+    correlations = (PROFILES @ _standardised(sounding)).round(9)
     next_best, best = np.sort(correlations)[-2:]
     return int(correlations.argmax()), float(best - next_best)
 
@@ -87,6 +87,7 @@ def _standardised(rows: NDArray[Any]) -> NDArray[np.float64]:
     return centred / np.linalg.norm(centred, axis=-1, keepdims=True)
 
 
-_PROFILES = _standardised(
+PROFILES = _standardised(
     np.array([np.roll(profile, tonic) for profile in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)])
 )
+"""How well each pitch class fits each of ``KEYS``, float64[24, 12]: a row has mean 0 and length 1."""

@@ -7,6 +7,7 @@ told, at each token, the token that came next when the same *context* was there 
 known: the last 4, 8, 16 and 32 tokens, and 12 in music's own terms, such as an instrument's last two notes and its
 place in the bar, its rhythm, or the bar's place in a phrase of 4, 8 or 16 bars. Compressors call these context models.
 One of them foretells no pitch but an interval, from the instrument's last note: what is told is the pitch there.
+Before a pitch it is also told the key of the notes so far, and how far that leads: else music that is made strays.
 
 The contexts of a token are of its kind, for what comes next differs: after a program a pitch, after a pitch a velocity.
 Memory reads a document token by token and looks at nothing that comes later. Prompts are not read; the marks of an
@@ -21,16 +22,34 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import NDArray
 
 from music_assets.foundation.compiling import njit
-from music_assets.tokens.vocabulary import PROGRAMS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES, Vocabulary
+from music_assets.foundation.keys import KEYS, PROFILES
+from music_assets.tokens.vocabulary import (
+    CONTROL_RANGES,
+    DRUMS,
+    PROGRAMS,
+    RANGES,
+    SIZE,
+    TOKEN_TYPE,
+    TOKEN_TYPES,
+    Vocabulary,
+)
 
-COLUMNS = 16
-"""Contexts at a token."""
+CONTEXTS = 16
+"""At a token, each with a column of its own."""
+KEY = CONTEXTS
+"""The column behind them: the id that says the key in a prompt, its level ``KEY_LEAD`` more of its lead each."""
+COLUMNS = CONTEXTS + 1
 NO_CANDIDATE = Vocabulary().pad
 """Stands for no id: it is in no document."""
 LEVELS = 7
 """How sure: the context was followed by the candidate 0, 1, 2 to 3, 4 to 7, ... times in a row before."""
 RUNS = (4, 8, 16, 32)
 """How many last tokens the first contexts are."""
+
+KEY_LEAD = 0.05
+"""See :func:`~music_assets.foundation.keys.estimate_key`."""
+FADING = 7 / 8
+"""What a note says of the key counts so many times less with each bar."""
 
 INTERVAL = len(RUNS) + 10
 """The column that foretells an interval where a pitch is next."""
@@ -45,7 +64,7 @@ _BAR, _PITCH, _VELOCITY, _DURATION, _POSITION, _DRUM, _TEMPO, _PROGRAM, _SIGNATU
     TOKEN_TYPES.index(name)
     for name in ("Bar", "Pitch", "Velocity", "Duration", "Position", "PitchDrum", "Tempo", "Program", "TimeSig")
 )
-_FIRST_PROGRAM = RANGES["Program"].start
+_FIRST_PROGRAM, _FIRST_PITCH, _FIRST_KEY = RANGES["Program"].start, RANGES["Pitch"].start, CONTROL_RANGES["key"].start
 _MASK, _FILL = Vocabulary().mask, Vocabulary().fill
 
 _STATE = np.dtype(
@@ -71,8 +90,9 @@ _STATE = np.dtype(
         ("notes_of", np.int64, (PROGRAMS, _NOTES)),  # pitch and position of its last ones, the latest first
         ("velocity_of", np.int64, (PROGRAMS,)),
         ("duration_of", np.int64, (PROGRAMS,)),
+        ("heard", np.float64, (12,)),  # notes of each pitch class, faded
         # Of the contexts of the last token:
-        ("entries", np.int64, (COLUMNS,)),  # where they are in the table, or -1
+        ("entries", np.int64, (CONTEXTS,)),  # where they are in the table, or -1
         ("origin", np.int64),  # the pitch from which intervals are told, or 0
     ]
 )
@@ -145,7 +165,7 @@ def _begin(rows: int) -> NDArray[np.void]:
 
 def _slots(tokens: int) -> int:
     """Of a table that stays half empty."""
-    return 1 << (2 * COLUMNS * max(tokens, 1) - 1).bit_length()
+    return 1 << (2 * CONTEXTS * max(tokens, 1) - 1).bit_length()
 
 
 _INTS, _TABLE, _TABLES = (types.Array(types.int64, dimensions, "C") for dimensions in (1, 2, 3))
@@ -169,6 +189,8 @@ def _hear(states, token):
     s.read += 1
     if kind == _BAR:
         s.bar += 1
+        for pitch_class in range(12):
+            s.heard[pitch_class] *= FADING
         s.onsets_before, s.onsets = s.onsets, 0
         s.notes = s.notes_here = s.programs_here = s.first_note_here = s.note_here = 0
         s.position = s.position_before = 0
@@ -185,6 +207,8 @@ def _hear(states, token):
         s.program = token
     elif kind in (_PITCH, _DRUM):
         s.pitch = token
+        if kind == _PITCH:
+            s.heard[(token - _FIRST_PITCH) % 12] += 1
         s.note_here = _mixed(s.program, token)
         if s.first_note_here == 0:
             s.first_note_here = s.note_here
@@ -323,6 +347,26 @@ def _at_interval(origin, interval):
     return token if interval and _KIND[token] == _PITCH else NO_CANDIDATE
 
 
+@njit(types.int64(_STATES), nogil=True)
+def _key(states):
+    """As :func:`~music_assets.foundation.keys.estimate_key` finds it; ``NO_CANDIDATE`` where two keys fit alike."""
+    heard = states[0].heard
+    centred = heard - heard.mean()
+    length = np.sqrt((centred * centred).sum())
+    if heard.max() == heard.min():
+        return NO_CANDIDATE
+    best, next_best, key = -np.inf, -np.inf, 0
+    for number in range(len(KEYS)):
+        fit = np.rint((PROFILES[number] * centred).sum() / length * 1e9)
+        if fit > best:
+            best, next_best, key = fit, best, number
+        elif fit > next_best:
+            next_best = fit
+    if best == next_best:
+        return NO_CANDIDATE
+    return _FIRST_KEY + key + SIZE * min(int((best - next_best) / 1e9 / KEY_LEAD), LEVELS - 1)
+
+
 @njit(types.void(_INTS, types.int64, types.int64, _STATES, _TABLE, _TABLE), nogil=True)
 def _remember(ids, start, stop, states, table, candidates):
     """Read the ids from ``start`` to ``stop`` and write their candidates.
@@ -332,10 +376,10 @@ def _remember(ids, start, stop, states, table, candidates):
     """
     mask = len(table) - 1
     s = states[0]
-    keys = np.empty(COLUMNS, np.int64)
+    keys = np.empty(CONTEXTS, np.int64)
     for place in range(start, stop):
         token = ids[place]
-        for column in range(COLUMNS):
+        for column in range(CONTEXTS):
             entry = s.entries[column]
             if entry >= 0:
                 came = _interval(s.origin, token) if column == INTERVAL and s.origin else token
@@ -347,7 +391,9 @@ def _remember(ids, start, stop, states, table, candidates):
                     table[entry, 1] = known + SIZE
         _hear(states, token)
         _contexts(states, token, keys)
-        for column in range(COLUMNS):
+        if _KIND[token] == _PROGRAM and token != _FIRST_PROGRAM + DRUMS:
+            candidates[place, KEY] = _key(states)
+        for column in range(CONTEXTS):
             key = keys[column]
             if key == 0:
                 s.entries[column] = -1

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from music_assets.evaluation.mixture import WEIGHTS, ContextMixture
 from music_assets.evaluation.ngram import NGram
-from music_assets.tokens.memory import NO_CANDIDATE, candidates_of
+from music_assets.tokens.memory import CONTEXTS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.vocabulary import RANGES, SIZE, TOKEN_TYPE
 from music_assets_tests.tokens.test_memory import FEW
 
@@ -31,7 +31,7 @@ def slow_distribution(model: ContextMixture, history: list[int]) -> np.ndarray:
     chances = model.ngram.chances([np.array([*history, 0])], np.full(SIZE, len(history)), np.arange(SIZE))
     scores = np.zeros(SIZE)
     if history:
-        for column, code in enumerate(candidates_of(np.array(history))[-1].tolist()):
+        for column, code in enumerate(candidates_of(np.array(history))[-1, :CONTEXTS].tolist()):
             if code != NO_CANDIDATE:
                 scores[code % SIZE] += model.weights[TOKEN_TYPE[history[-1]], column, code // SIZE]
     raised = chances * np.exp(scores)

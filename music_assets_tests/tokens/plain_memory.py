@@ -2,8 +2,11 @@
 
 from collections import defaultdict
 
-from music_assets.tokens.memory import COLUMNS, INTERVAL, LEVELS, NO_CANDIDATE, RUNS
-from music_assets.tokens.vocabulary import MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
+import numpy as np
+
+from music_assets.foundation.keys import estimate_key
+from music_assets.tokens.memory import COLUMNS, FADING, INTERVAL, KEY, KEY_LEAD, LEVELS, NO_CANDIDATE, RUNS
+from music_assets.tokens.vocabulary import CONTROL_RANGES, DRUMS, MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
 
 NO_NOTE: tuple[int, int] = (0, 0)  # pitch and position
 
@@ -30,6 +33,8 @@ def plain_candidates(ids: list[int]) -> list[list[int]]:
                 foretold = foretold if name(foretold) == "Pitch" else "nothing"
             if isinstance(foretold, int):
                 row[context[0]] = foretold + SIZE * min(times[context].bit_length(), LEVELS - 1)
+        if name(token) == "Program" and token - RANGES["Program"].start != DRUMS:
+            row[KEY] = music.key()
         found.append(row)
         before = contexts
     return found
@@ -45,6 +50,7 @@ class Music:
         self.program = RANGES["Program"].start
         self.onsets = self.onsets_before = self.notes = self.notes_here = self.programs_here = ()
         self.voices = defaultdict(lambda: [NO_NOTE] * 8)
+        self.sounded: list[tuple[int, int]] = []  # each pitch, and the bar lines before it
         self.velocities, self.durations = defaultdict(int), defaultdict(int)
 
     def hear(self, token: int) -> None:
@@ -69,6 +75,8 @@ class Music:
                 self.program = token
             case "Pitch" | "PitchDrum":
                 self.pitch = token
+                if name(token) == "Pitch":
+                    self.sounded.append((token - RANGES["Pitch"].start, self.bar_lines()))
                 self.notes_here += ((self.program, token),)
                 self.notes += ((self.program, token),)
             case "Velocity":
@@ -94,6 +102,20 @@ class Music:
             for column, context in enumerate(self.of_music(token, kind))
         ]
         return last_ids + [context for context in own if context[-1] != ()]
+
+    def bar_lines(self) -> int:
+        return self.ids.count(RANGES["Bar"].start)
+
+    def key(self) -> int:
+        """Of the notes so far: the id that says it, and how far it leads."""
+        heard = np.zeros(12)
+        for pitch, bar_line in self.sounded:
+            heard[pitch % 12] += FADING ** (self.bar_lines() - bar_line)
+        found = estimate_key(heard)
+        if found is None or found[1] == 0:
+            return NO_CANDIDATE
+        key, lead = found
+        return CONTROL_RANGES["key"][key] + SIZE * min(int(lead / KEY_LEAD), LEVELS - 1)
 
     def of_music(self, token: int, kind: str) -> list[tuple]:
         position, program, pitch = self.position, self.program, self.pitch

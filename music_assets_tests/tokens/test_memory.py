@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from music_assets.tokens.infill import draw
-from music_assets.tokens.memory import COLUMNS, INTERVAL, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
+from music_assets.tokens.memory import COLUMNS, INTERVAL, KEY, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
 from music_assets.tokens.transposition import TRANSPOSITIONS, shift
-from music_assets.tokens.vocabulary import RANGES, SIZE, Vocabulary
+from music_assets.tokens.vocabulary import CONTROL_RANGES, RANGES, SIZE, Vocabulary
 from music_assets_tests.tokens.plain_memory import plain_candidates
 from music_assets_tests.training.corpus import shards
 
@@ -155,9 +155,31 @@ def test_a_transposed_piece_is_foretold_at_the_same_places(name):
     found = candidates_of(document)
     moved = candidates_of(shift(document, TRANSPOSITIONS[name]))
     assert_array_equal(moved // SIZE, found // SIZE)
-    assert_array_equal(
-        moved % SIZE, shift((found % SIZE).ravel().astype(np.uint16), TRANSPOSITIONS[name]).reshape(found.shape)
-    )
+    foretold = shift((found % SIZE).ravel().astype(np.uint16), TRANSPOSITIONS[name]).reshape(found.shape)
+    assert_array_equal(np.delete(moved % SIZE, KEY, 1), np.delete(foretold, KEY, 1))
+    of_keys = CONTROL_RANGES["key"]
+    told = found[:, KEY] != NO_CANDIDATE
+    before, after = (of[told, KEY] % SIZE - of_keys.start for of in (found, moved))
+    assert_array_equal(after // 12, before // 12)  # major and minor
+    assert_array_equal((after - before - TRANSPOSITIONS[name]) % 12, 0)
+
+
+def test_the_key_of_the_notes_so_far_is_told_and_changes_with_the_music():
+    """A scale over and over, then one a tritone away; drums are told nothing, and say nothing."""
+    ids = list[int]()
+    for tonic in (60, 66):
+        for _ in range(12):
+            ids += [BAR, SIGNATURE]
+            for beat, step in enumerate((0, 2, 4, 5, 7, 9, 11, 0)):
+                ids += [POSITION + 6 * beat, PROGRAM, PITCH + tonic + step, VELOCITY, DURATION]
+                ids += [PROGRAM + 128, DRUM + 5, VELOCITY, DURATION]
+    found = candidates_of(np.array(ids))[:, KEY]
+    at_notes, at_drums = (found[np.array(ids) == program] for program in (PROGRAM, PROGRAM + 128))
+    c_major, f_sharp_major = CONTROL_RANGES["key"][0], CONTROL_RANGES["key"][6]
+    assert at_notes[0] == NO_CANDIDATE
+    assert (at_notes[8:96] % SIZE == c_major).all()
+    assert (at_notes[-48:] % SIZE == f_sharp_major).all()
+    assert (at_drums == NO_CANDIDATE).all()
 
 
 def test_of_nothing_nothing_is_known():
