@@ -211,31 +211,35 @@ class _Search:
 
     def locate(self, query: int, run: int) -> tuple[int, int, int]:
         """Place in the query, training melody and place in it, of the first shared run of ``run`` symbols."""
-        hashes = self.queries.hashes(run)
         first, last = self.queries.starts[query], self.queries.starts[query + 1] - run
-        common = np.isin(hashes[first:last], self.training.hashes(run))
-        place = int(np.flatnonzero(common)[0])
-        position = int(np.flatnonzero(self.training.hashes(run) == hashes[first + place])[0])
+        wanted, place_of = np.unique(self.queries.hashes(run)[first:last], return_index=True)
+        positions, found = _occurrences(wanted, self.training.hashes(run))
+        earliest = np.lexsort((positions, place_of[found]))[0]
+        place, position = int(place_of[found[earliest]]), int(positions[earliest])
         piece = int(np.searchsorted(self.training.starts, position, side="right")) - 1
         return place, piece, position - int(self.training.starts[piece])
 
     def _sharing(self, run: int) -> NDArray[np.bool_]:
         """Which queries share some run of ``run`` symbols."""
         wanted, place = np.unique(self.queries.hashes(run), return_inverse=True)
-        known = self.training.hashes(run)
-        # A bitmap of the wanted hashes' leading bits leaves few of the millions to look up.
-        shift = np.uint64(64 - _FILTER_BITS)
-        filled = np.zeros(1 << _FILTER_BITS, bool)
-        filled[wanted >> shift] = True
-        known = known[filled[known >> shift]]
-        index = np.searchsorted(wanted, known)
-        index = index[wanted[np.minimum(index, len(wanted) - 1)] == known]
         hit = np.zeros(len(wanted), bool)
-        hit[index] = True
+        hit[_occurrences(wanted, self.training.hashes(run))[1]] = True
         owners = np.searchsorted(self.queries.starts, np.flatnonzero(hit[place]), side="right") - 1
         sharing = np.zeros(len(self.lengths), bool)
         sharing[owners] = True
         return sharing
+
+
+def _occurrences(wanted: NDArray[np.uint64], known: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in ``known`` of hashes that are among ``wanted``, rising ones, and their places there."""
+    # A bitmap of the wanted hashes' leading bits leaves few of the millions to look up.
+    shift = np.uint64(64 - _FILTER_BITS)
+    filled = np.zeros(1 << _FILTER_BITS, bool)
+    filled[wanted >> shift] = True
+    places = np.flatnonzero(filled[known >> shift])
+    index = np.searchsorted(wanted, known[places])
+    same = wanted[np.minimum(index, len(wanted) - 1)] == known[places]
+    return places[same], index[same]
 
 
 class _Runs:
