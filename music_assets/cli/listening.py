@@ -1,6 +1,7 @@
 """The commands of blind listening tests."""
 
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,12 +83,7 @@ def results(architecture: Architecture = "gpt") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from music_assets.evaluation.listening import (
-        ListeningFiles,
-        listening_report,
-        read_materials,
-        read_ratings,
-    )
+    from music_assets.evaluation.listening import ListeningFiles, report_so_far
     from music_assets.evaluation.report.numbers import estimate, level, number
     from music_assets.evaluation.settings import EvaluationSettings
     from music_assets.evaluation.subject import champion_of
@@ -97,11 +93,7 @@ def results(architecture: Architecture = "gpt") -> None:
     paths, settings = DataPaths.from_environment(), EvaluationSettings()
     files = ListeningFiles(paths.listening(architecture))
     run = champion_of(paths, architecture).facts.run
-    stored = read_ratings(files.ratings)
-    if stored.damaged:
-        lines = ", ".join(map(str, stored.damaged))
-        typer.echo(f"{files.ratings} is damaged in line {lines}, which is left out.", err=True)
-    found = listening_report(stored.ratings, read_materials(files), settings, run)
+    found = report_so_far(files, settings, run, partial(typer.echo, err=True))
     table = Table(title=f"ratings of 1 to 5, [{level(settings.confidence)} intervals]", title_justify="left")
     for heading in ("scale", "real", "generated", "generated − real", "alpha"):
         table.add_column(heading, justify="left" if heading == "scale" else "right")

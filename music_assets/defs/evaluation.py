@@ -399,13 +399,9 @@ def listening_report(context: dg.AssetExecutionContext, config: EvaluationConfig
     subject = champion_of(data.paths, context.partition_key)
     files = listening.ListeningFiles(data.paths.listening(context.partition_key))
     known = ratings_file(data.paths, context.partition_key)
-    stored = listening.read_ratings(files.ratings)
-    if stored.damaged:
-        lines = ", ".join(map(str, stored.damaged))
-        context.log.warning(f"{files.ratings} is damaged in line {lines}, which is left out.")
 
     def find() -> listening.ListeningReport:
-        return listening.listening_report(stored.ratings, listening.read_materials(files), config, subject.facts.run)
+        return listening.report_so_far(files, config, subject.facts.run, context.log.warning)
 
     def metadata(found: listening.ListeningReport) -> dict[str, Any]:
         return {

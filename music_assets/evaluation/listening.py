@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -395,6 +395,21 @@ def not_rated_yet(files: ListeningFiles, material: Material, rater: str) -> list
 def latest(ratings: Sequence[Rating]) -> list[Rating]:
     """Of what a rater said of an excerpt, the last; ratings are in the order in which they were given."""
     return [*{(one.session, one.excerpt, one.rater): one for one in ratings}.values()]
+
+
+def report_so_far(
+    files: ListeningFiles, settings: EvaluationSettings, run: str, warn: Callable[[str], None] = lambda sentence: None
+) -> ListeningReport:
+    """:func:`listening_report` of all that is kept in ``files``; ``warn`` is told of ratings that are damaged.
+
+    Raises:
+        NotMeasurable: there is no rating of this checkpoint.
+    """
+    stored = read_ratings(files.ratings)
+    if stored.damaged:
+        lines = ", ".join(map(str, stored.damaged))
+        warn(f"{files.ratings} is damaged in line {lines}, which is left out.")
+    return listening_report(stored.ratings, read_materials(files), settings, run)
 
 
 def listening_report(

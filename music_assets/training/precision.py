@@ -57,6 +57,6 @@ def _bfloat16_wins() -> bool:
     for _ in range(10):  # in turn, so that other work on the machine delays both
         for dtype, (x, w) in products.items():
             start = perf_counter()
-            x @ w
+            torch.mm(x, w)
             seconds[dtype] = min(seconds[dtype], perf_counter() - start)
     return seconds[torch.bfloat16] < seconds[torch.float32]

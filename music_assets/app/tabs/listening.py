@@ -17,12 +17,11 @@ from music_assets.evaluation.listening import (
     Rater,
     Rating,
     append_rating,
-    listening_report,
     not_rated_yet,
     prepare_session,
     read_material,
     read_materials,
-    read_ratings,
+    report_so_far,
 )
 from music_assets.evaluation.report.numbers import estimate, level, number
 from music_assets.evaluation.settings import EvaluationSettings
@@ -98,8 +97,7 @@ class Desk:
         """What the ratings of the champion's samples say, in Markdown."""
         settings = EvaluationSettings()
         run = champion_of(self.paths, self.architecture).facts.run
-        stored = read_ratings(self.files.ratings)
-        found = listening_report(stored.ratings, read_materials(self.files), settings, run)
+        found = report_so_far(self.files, settings, run)
         rows = "\n".join(
             f"| {row.scale} | {estimate(row.real)} | {estimate(row.generated)} | {estimate(row.difference)} "
             f"| {number(row.alpha)} |"
