@@ -15,6 +15,9 @@ from music_assets.tokens.memory import NO_CANDIDATE, candidates_of
 from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 
+PASSAGES = (4, 8, 16, 32, 64)
+"""Bars that the controls of a prompt are measured on, one of these at random."""
+
 
 class NoTrainingData(MusicAssetsError):
     """No piece to train on."""
@@ -82,8 +85,9 @@ class Batches:
     A row is `prompt, tokens, EOS, prompt, tokens, ...`, cut at its length. Its first piece (:class:`Pieces`) starts at
     its beginning or at a random bar line, the following ones at their beginning.
 
-    A prompt may name the genre and state controls. They are those of the whole piece, but for the number of bars: it
-    counts those from the first one in the row to the end of the piece. Some pieces are presented as an infill of as
+    A prompt may name the genre and state controls. They are those of the next ``PASSAGES`` bars at most, for what is
+    asked of music is mostly short; but the number of bars counts those to the end of the piece, and the tempo is the
+    whole piece's. Some pieces are presented as an infill of as
     many of their bars as the row has room for (:mod:`music_assets.tokens.infill`).
 
     Every id is to be predicted but what nobody could know: prompts, the marks of an infill and the program in them.
@@ -124,7 +128,7 @@ class Batches:
         self.control_dropout = control_dropout
         self.infill_share = infill_share
         self.seed = seed
-        self._controls: dict[tuple[str, str], Controls] = {}  # by piece and transposition
+        self._tempos: dict[str, int | None] = {}  # by piece
         self._pieces = Pieces(shards, genre_temperature, original_share)
         self.genres = self._pieces.genres
         self._bar = vocabulary.ranges["Bar"].start
@@ -195,12 +199,16 @@ class Batches:
         return prompt, document[:start], np.append(part, np.uint16(self.vocabulary.eos))
 
     def _shown(self, piece: DrawnPiece, start: int, random: np.random.Generator) -> Controls:
-        name = piece.id, piece.transposition
-        if name not in self._controls:
-            self._controls[name] = controls(piece.document)
-        bars = int((piece.document[start:] == self._bar).sum())
-        whole = self._controls[name]._replace(bars=control_class("bars", bars) if bars else None)
-        return hide(whole, self.control_dropout, random)
+        if piece.id not in self._tempos:
+            self._tempos[piece.id] = controls(piece.document).tempo
+        lines = start + np.flatnonzero(piece.document[start:] == self._bar)
+        if not len(lines):
+            return Controls()
+        bars = int(random.choice(PASSAGES))
+        stop = lines[bars] if bars < len(lines) else len(piece.document)
+        passage = controls(piece.document[start:stop])
+        to_come = passage._replace(bars=control_class("bars", len(lines)), tempo=self._tempos[piece.id])
+        return hide(to_come, self.control_dropout, random)
 
     def _start(self, document: NDArray[np.integer], random: np.random.Generator) -> int:
         """The beginning, or the bar line before a random place; one up to a row before the piece gives that too."""

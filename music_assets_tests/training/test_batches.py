@@ -10,7 +10,7 @@ from music_assets.tokens.memory import COLUMNS, NO_CANDIDATE, candidates_of
 from music_assets.tokens.remi import encode
 from music_assets.tokens.shards import make_shard
 from music_assets.tokens.vocabulary import CONTROL_RANGES, CONTROLS, Vocabulary
-from music_assets.training.batches import IGNORED, Batches, NoTrainingData
+from music_assets.training.batches import IGNORED, PASSAGES, Batches, NoTrainingData
 from music_assets.training.representation import representation
 from music_assets.training.settings import TrainingSettings
 from music_assets_tests.architectures import TOKEN_ARCHITECTURES
@@ -143,7 +143,7 @@ def test_infills_have_their_share_where_there_is_room(share):
     assert np.mean(filled) == pytest.approx(share, abs=0.12)
 
 
-def test_controls_are_those_of_the_piece_and_of_the_bars_to_come():
+def test_controls_are_those_of_the_next_bars():
     make = batches(length=300, control_share=1.0)
     training = [shard.document(row) for shard in shards() for row in shard.where("train")]
     seen = 0
@@ -156,15 +156,17 @@ def test_controls_are_those_of_the_piece_and_of_the_bars_to_come():
         ]
         if len(tokens) < 40:  # too short to know which piece it is of
             continue
-        expected = [
-            VOCABULARY.control_ids(
-                controls(document)._replace(bars=control_class("bars", (document[start:] == BAR).sum()))
-            )
-            for document, start in starts
-        ]
-        assert [token for token in prompt if token in CONTROL] in expected
+        shown = [token for token in prompt if token in CONTROL]
+        assert shown in [VOCABULARY.control_ids(of) for place in starts for of in passages(*place)]
         seen += 1
     assert seen > 30
+
+
+def passages(document, start):
+    """The controls of so many bars from a bar line on, with the bars to the end and the tempo of the whole piece."""
+    lines = [*(start + np.flatnonzero(document[start:] == BAR)), len(document)]
+    whole = {"bars": control_class("bars", len(lines) - 1), "tempo": controls(document).tempo}
+    return [controls(document[start : lines[min(bars, len(lines) - 1)]])._replace(**whole) for bars in PASSAGES]
 
 
 def test_each_control_is_left_out_on_its_own():
