@@ -59,12 +59,12 @@ class Plain(nn.Module):
                 of_residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if of_residual else 0.02)
 
-    def forward(self, ids: Tensor, candidates: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, candidates: Tensor | None = None, skip: int = 0) -> Tensor:
         """As a Network's; of repeats it knows nothing."""
         x = self.embedding(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))  # [B, T, W]
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))  # [B, T, V]
+        return self.head(self.norm(x[:, skip:]))  # [B, T - skip, V]
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten())

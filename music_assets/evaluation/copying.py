@@ -231,7 +231,7 @@ class _Search:
 
 
 def _occurrences(wanted: NDArray[np.uint64], known: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in ``known`` of hashes that are among ``wanted``, rising ones, and their places there."""
+    """Places in ``known`` whose hash is in ``wanted`` (sorted, each once), and where in ``wanted`` it is."""
     # A bitmap of the wanted hashes' leading bits leaves few of the millions to look up.
     shift = np.uint64(64 - _FILTER_BITS)
     filled = np.zeros(1 << _FILTER_BITS, bool)

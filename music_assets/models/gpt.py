@@ -28,7 +28,8 @@ class GPTConfig(NetworkConfig, frozen=True):
     tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")
     memory: bool = Field(
         default=True,
-        description="Whether the network is told at each token what followed when the music stood like this before",
+        description="Whether the network is told at each token what followed when the music stood like this before, "
+        "and the key so far",
     )
     prompt_everywhere: bool = Field(
         default=True,

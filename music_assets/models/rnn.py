@@ -19,7 +19,8 @@ class RNNConfig(NetworkConfig, frozen=True):
     )
     memory: bool = Field(
         default=True,
-        description="Whether the network is told at each token what followed when the music stood like this before",
+        description="Whether the network is told at each token what followed when the music stood like this before, "
+        "and the key so far",
     )
     tied: bool = Field(default=False, description="Whether input embedding and output layer share their weights")
 

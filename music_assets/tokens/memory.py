@@ -37,19 +37,22 @@ from music_assets.tokens.vocabulary import (
 CONTEXTS = 16
 """At a token, each with a column of its own."""
 KEY = CONTEXTS
-"""The column behind them: the id that says the key in a prompt, its level ``KEY_LEAD`` more of its lead each."""
+"""The column behind them. Before a pitch it has the control id of the key so far, a level for each ``KEY_LEAD`` of its
+lead; nothing where no key leads, or all notes have faded."""
 COLUMNS = CONTEXTS + 1
 NO_CANDIDATE = Vocabulary().pad
 """Stands for no id: it is in no document."""
 LEVELS = 7
-"""How sure: the context was followed by the candidate 0, 1, 2 to 3, 4 to 7, ... times in a row before."""
+"""How sure, of a context: it was followed by the candidate 0, 1, 2 to 3, 4 to 7, ... times in a row before."""
 RUNS = (4, 8, 16, 32)
 """How many last tokens the first contexts are."""
 
 KEY_LEAD = 0.05
-"""See :func:`~music_assets.foundation.keys.estimate_key`."""
+"""In correlation, see :func:`~music_assets.foundation.keys.estimate_key`."""
 FADING = 7 / 8
-"""What a note says of the key counts so many times less with each bar."""
+"""Each bar line multiplies the weight of the notes before it by this."""
+AUDIBLE = 1e-9
+"""Weight below which notes say nothing of the key."""
 
 INTERVAL = len(RUNS) + 10
 """The column that foretells an interval where a pitch is next."""
@@ -102,7 +105,7 @@ class Memory:
     """What is known of rows that grow token by token, each on its own.
 
     Of a row of n tokens ``candidates`` are int64[n, COLUMNS]: ids that followed each token's contexts last, plus
-    ``SIZE`` times their level; ``NO_CANDIDATE`` where a context is new.
+    ``SIZE`` times their level; ``NO_CANDIDATE`` where a context is new. In column ``KEY`` they say the key.
     """
 
     def __init__(self, rows: Sequence[NDArray[np.integer]]) -> None:
@@ -349,11 +352,11 @@ def _at_interval(origin, interval):
 
 @njit(types.int64(_STATES), nogil=True)
 def _key(states):
-    """As :func:`~music_assets.foundation.keys.estimate_key` finds it; ``NO_CANDIDATE`` where two keys fit alike."""
+    """What column ``KEY`` has, by :func:`~music_assets.foundation.keys.estimate_key`'s rule."""
     heard = states[0].heard
     centred = heard - heard.mean()
     length = np.sqrt((centred * centred).sum())
-    if heard.max() == heard.min():
+    if length < AUDIBLE:
         return NO_CANDIDATE
     best, next_best, key = -np.inf, -np.inf, 0
     for number in range(len(KEYS)):

@@ -19,6 +19,8 @@ from music_assets.foundation.publishing import restore
 
 # Raise when the same score begins to give other ids, so that cached encodings are refused.
 ENCODER_VERSION = 1
+# Raise when memory, or what controls are measured on, says other things, so that networks of before are refused.
+CONDITIONING_VERSION = 2
 
 POSITIONS_PER_BEAT = 12
 TIME_SIGNATURES = tuple((numerator, denominator) for denominator in (4, 8) for numerator in range(1, 13))
@@ -134,6 +136,7 @@ FINGERPRINT = _fingerprint(
     SIZE,
     dict(CONTROLS),
     {name: edges.tolist() for name, edges in CLASS_EDGES.items()},
+    CONDITIONING_VERSION,
 )
 """Of what gives any id its meaning, controls included: what checkpoints and samples were made with."""
 

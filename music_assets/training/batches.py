@@ -16,7 +16,7 @@ from music_assets.tokens.shards import Shard
 from music_assets.tokens.vocabulary import Controls, Vocabulary
 
 PASSAGES = (4, 8, 16, 32, 64)
-"""Bars that the controls of a prompt are measured on, one of these at random."""
+"""Of the controls of a prompt one of these, at random, says how many bars they are measured on."""
 
 
 class NoTrainingData(MusicAssetsError):
@@ -85,9 +85,9 @@ class Batches:
     A row is `prompt, tokens, EOS, prompt, tokens, ...`, cut at its length. Its first piece (:class:`Pieces`) starts at
     its beginning or at a random bar line, the following ones at their beginning.
 
-    A prompt may name the genre and state controls. They are those of the next ``PASSAGES`` bars at most, for what is
-    asked of music is mostly short; but the number of bars counts those to the end of the piece, and the tempo is the
-    whole piece's. Some pieces are presented as an infill of as
+    A prompt may name the genre and state controls. They are those of the next bars, as many as one of ``PASSAGES``
+    says, for what is asked for is mostly short; but the number of bars counts those to the end of the piece, and the
+    tempo is the whole piece's. Some pieces are presented as an infill of as
     many of their bars as the row has room for (:mod:`music_assets.tokens.infill`).
 
     Every id is to be predicted but what nobody could know: prompts, the marks of an infill and the program in them.

@@ -20,8 +20,8 @@ from music_assets.training.precision import autocast
 from music_assets.training.roll_batches import count_steps, genre_number, whole
 from music_assets.training.settings import Precision
 
-_BATCH_TOKENS = {"cpu": 2048}  # activations of more leave a processor's cache
-_MOST_BATCH_TOKENS = 32_768
+_BATCH_TOKENS = 8192
+_CPU_BATCH_TOKENS = 2048  # activations of more leave a processor's cache
 _BATCH_STEPS = 65_536
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def token_nats(
     nats = [np.empty(len(document) + 1, dtype=np.float32) for document in documents]
     training = network.training
     network.eval()
-    limit = _BATCH_TOKENS.get(network.device.type, _MOST_BATCH_TOKENS)
+    limit = _CPU_BATCH_TOKENS if network.device.type == "cpu" else _BATCH_TOKENS
     for batch in _batches(windows, lambda window: len(window.ids), limit):
         width = len(batch[-1].ids)
         ids = np.full((len(batch), width), vocabulary.pad)

@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 
 from music_assets.foundation.keys import estimate_key
-from music_assets.tokens.memory import COLUMNS, FADING, INTERVAL, KEY, KEY_LEAD, LEVELS, NO_CANDIDATE, RUNS
+from music_assets.tokens.memory import AUDIBLE, COLUMNS, FADING, INTERVAL, KEY, KEY_LEAD, LEVELS, NO_CANDIDATE, RUNS
 from music_assets.tokens.vocabulary import CONTROL_RANGES, DRUMS, MARKS, RANGES, SIZE, TOKEN_TYPE, TOKEN_TYPES
 
 NO_NOTE: tuple[int, int] = (0, 0)  # pitch and position
@@ -111,7 +111,7 @@ class Music:
         heard = np.zeros(12)
         for pitch, bar_line in self.sounded:
             heard[pitch % 12] += FADING ** (self.bar_lines() - bar_line)
-        found = estimate_key(heard)
+        found = estimate_key(heard) if np.linalg.norm(heard - heard.mean()) >= AUDIBLE else None
         if found is None or found[1] == 0:
             return NO_CANDIDATE
         key, lead = found

@@ -159,9 +159,18 @@ def test_a_transposed_piece_is_foretold_at_the_same_places(name):
     assert_array_equal(np.delete(moved % SIZE, KEY, 1), np.delete(foretold, KEY, 1))
     of_keys = CONTROL_RANGES["key"]
     told = found[:, KEY] != NO_CANDIDATE
+    assert_array_equal(moved[:, KEY] != NO_CANDIDATE, told)
     before, after = (of[told, KEY] % SIZE - of_keys.start for of in (found, moved))
     assert_array_equal(after // 12, before // 12)  # major and minor
     assert_array_equal((after - before - TRANSPOSITIONS[name]) % 12, 0)
+
+
+@pytest.mark.parametrize("silent_bars", [100, 3000])
+def test_a_key_is_forgotten_in_the_end(silent_bars):
+    note = [POSITION, PROGRAM, PITCH + 60, VELOCITY, DURATION]
+    ids = [BAR, SIGNATURE, *note, *([BAR, SIGNATURE] * silent_bars), *note]
+    last = candidates_of(np.array(ids))[-len(note) + 1, KEY]
+    assert (last == NO_CANDIDATE) == (silent_bars > 1000)
 
 
 def test_the_key_of_the_notes_so_far_is_told_and_changes_with_the_music():

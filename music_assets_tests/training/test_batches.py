@@ -169,6 +169,20 @@ def passages(document, start):
     return [controls(document[start : lines[min(bars, len(lines) - 1)]])._replace(**whole) for bars in PASSAGES]
 
 
+def test_controls_are_of_passages_of_several_lengths():
+    """Of a piece in which another instrument plays from bars 4, 8, 16 and 32 on."""
+    parts = []
+    for program, bars in zip((0, 24, 40, 56, 72), np.diff([0, *PASSAGES]), strict=True):
+        ids = encode(make_tune(style="reel", seed=program, bars=int(bars)))
+        parts.append(np.where((ids >= PROGRAM.start) & (ids < PROGRAM.stop), PROGRAM.start + program, ids))
+    document = np.concatenate(parts).astype(np.uint16)
+    assert (document == BAR).sum() == PASSAGES[-1]
+    shard = make_shard("reel", "original", ["one"], ["one"], ["train"], [1], [1], [document])
+    make = batches([shard], length=64, batch_size=600, beginning_share=1.0, control_share=1.0)
+    shown = [len(set(prompt) & set(CONTROL_RANGES["instrument"])) for _, prompt, _, _ in pieces_of(make(0))]
+    np.testing.assert_allclose(np.bincount(shown) / len(shown), [0, 0.2, 0.2, 0.2, 0.2, 0.2], atol=0.06)
+
+
 def test_each_control_is_left_out_on_its_own():
     make = batches(length=64, batch_size=2000, control_share=0.6, control_dropout=0.25)
     prompts = [set(prompt) for _, prompt, _, _ in pieces_of(make(0))]

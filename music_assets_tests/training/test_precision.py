@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from music_assets.training import precision
@@ -5,37 +6,33 @@ from music_assets.training import precision
 CPU = torch.device("cpu")
 
 
-def measured(monkeypatch, float32: float, bfloat16: float) -> bool:
-    """What is chosen where products take so many seconds; float32 is asked first, then in turn."""
-    now, turn = 0.0, 0
-
-    def clock() -> float:
-        nonlocal now, turn
-        now += (float32 if turn % 4 == 1 else bfloat16) if turn % 2 else 1
-        turn += 1
-        return now
-
-    monkeypatch.setattr(precision, "perf_counter", clock)
-    precision._bfloat16_wins.cache_clear()
-    try:
-        return precision.fast_bfloat16(CPU)
-    finally:
-        precision._bfloat16_wins.cache_clear()
-
-
-def test_a_cpu_computes_in_what_is_faster_there(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert measured(monkeypatch, float32=0.002, bfloat16=0.001)
-    assert not measured(monkeypatch, float32=0.001, bfloat16=0.002)
-
-
-def test_a_cpu_without_bfloat16_is_not_asked(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert not measured(monkeypatch, float32=0.002, bfloat16=0.001)
-
-
-def test_float32_can_be_asked_for(monkeypatch):
-    monkeypatch.setattr(precision, "fast_bfloat16", lambda device: True)
-    assert precision.autocast(CPU).fast_dtype is torch.bfloat16
-    assert precision.autocast(CPU)._enabled
+@pytest.mark.parametrize(
+    ("instructions", "amx", "intel", "bfloat16"),
+    [
+        (True, True, True, True),
+        (True, False, True, False),  # slower than float32
+        (True, False, False, True),
+        (False, False, True, False),  # emulated
+        (False, False, False, False),
+    ],
+)
+def test_a_cpu_computes_in_what_is_faster_there(monkeypatch, instructions, amx, intel, bfloat16):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(precision, "_is_intel", lambda: intel)
+    assert precision.fast_bfloat16(CPU) is bfloat16
+    assert precision.autocast(CPU)._enabled is bfloat16
     assert not precision.autocast(CPU, "float32")._enabled
+
+
+def test_a_processor_that_says_nothing_of_itself_is_not_intels(monkeypatch):
+    def unreadable(self):
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(precision.Path, "read_text", unreadable)
+    monkeypatch.setattr(precision.platform, "processor", lambda: "")
+    precision._is_intel.cache_clear()
+    try:
+        assert not precision._is_intel()
+    finally:
+        precision._is_intel.cache_clear()

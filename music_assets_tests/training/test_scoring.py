@@ -54,9 +54,11 @@ def one_window_a_token(model, document, genre):
     return np.array(nats)
 
 
+@pytest.mark.parametrize("tokens", [16, 64, 2048])  # of a batch: a window alone, some, all
 @pytest.mark.parametrize("genre", [None, "reel"])
 @pytest.mark.parametrize("architecture", TOKEN_ARCHITECTURES)
-def test_scores_equal_a_window_a_token(architecture, genre):
+def test_scores_equal_a_window_a_token(architecture, genre, tokens, monkeypatch):
+    monkeypatch.setattr(scoring, "_CPU_BATCH_TOKENS", tokens)
     model = network(architecture).eval()
     pieces = documents(0, 1, 5, 13, 14, 15, 16, 17, 40, 65)
     scores = token_nats(model, VOCABULARY, pieces, genre)
