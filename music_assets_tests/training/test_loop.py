@@ -87,9 +87,11 @@ KILLED = """
 import sys
 from pathlib import Path
 from typing import Any
+import torch
 from music_assets.training.loop import train
 from music_assets_tests.training.corpus import shards, small_config
 
+torch.set_num_threads(int(sys.argv[2]))  # sums of another number of parts are other ones
 config = small_config(tokens=4 * 64 * 40, save_minutes=1e-9)
 train("gpt", config, shards(), Path(sys.argv[1]), report=lambda progress: print(progress.step, flush=True))
 """
@@ -98,7 +100,9 @@ train("gpt", config, shards(), Path(sys.argv[1]), report=lambda progress: print(
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_with_the_same_losses(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(torch.get_num_threads())],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout
     for line in process.stdout:
