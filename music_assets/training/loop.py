@@ -66,7 +66,8 @@ def train(
 
     ``run/best`` is the checkpoint with the fewest bits per note on the validation pieces, ``run/latest`` the
     one to resume from. On CPU, a run limited by tokens alone that was killed at any point ends with the same
-    weights as one that was not, if it goes on with as many threads. SIGINT and SIGTERM save what it has before they end it.
+    weights as one that was not, if it goes on with as many threads. SIGINT and SIGTERM save what it has before they
+    end it.
 
     The processes of a group call this with the same arguments. Each computes its part of every batch's rows; the
     first one reports, validates and saves for all.
