@@ -87,8 +87,8 @@ class Batches:
 
     A prompt may name the genre and state controls. They are those of the next bars, as many as one of ``PASSAGES``
     says, for what is asked for is mostly short; but the number of bars counts those to the end of the piece, and the
-    tempo is the whole piece's. Some pieces are presented as an infill of as
-    many of their bars as the row has room for (:mod:`music_assets.tokens.infill`).
+    tempo is the whole piece's. Some pieces are presented as an infill of as many of their bars as the row has room for
+    (:mod:`music_assets.tokens.infill`).
 
     Every id is to be predicted but what nobody could know: prompts, the marks of an infill and the program in them.
     """

@@ -41,11 +41,9 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8  # before Ampere it is emulated
     # On other CPUs it is emulated; and without AMX an Intel processor takes up to twice as long as in float32.
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() and (_has_amx() or not _is_intel())
-
-
-def _has_amx() -> bool:
-    return torch.cpu._is_amx_tile_supported()
+    if device.type != "cpu" or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    return torch.cpu._is_amx_tile_supported() or not _is_intel()
 
 
 @cache
