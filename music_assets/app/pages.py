@@ -42,8 +42,8 @@ class Pages:
         """A page is gone: its files are deleted, but for those that are another's too."""
         with self._lock:
             self._gone.add(page)
-            self._open.discard(page)
             self._release(page)
+            self._open.discard(page)
 
     def keep(self, page: str, data: bytes, name: str, folder: str) -> str:
         """The path of a file with some bytes that a page may download.

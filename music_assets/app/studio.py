@@ -1,6 +1,7 @@
 """The page, put together, and the server that shows it to this computer alone."""
 
 import errno
+import json
 import os
 import tempfile
 import threading
@@ -123,9 +124,11 @@ def build_page(studio: Studio) -> gr.Blocks:
         page.unload(shown(closed))
         for script in (RELOAD, UNDO):
             page.load(None, js=script, api_visibility="private")
-        # Gradio shows a number that is None as 0 until it is set to None once more
+        # Gradio shows a number that is None as 0 until it is set to None once more; a server's answer may come after
+        # the first number has been typed
         empty = [block for block in page.blocks.values() if isinstance(block, gr.Number) and block.value is None]
-        on(page.load, lambda: [None] * len(empty), None, empty)
+        emptied = f"() => {json.dumps([None] * len(empty))}"
+        page.load(None, None, empty, js=emptied, api_visibility="private")
     return page
 
 

@@ -21,6 +21,8 @@ from symusic.core import ScoreTick
 
 from music_assets.app import takes
 from music_assets.app.context import Model, Studio
+from music_assets.app.events import Stops
+from music_assets.app.pages import Pages
 from music_assets.app.studio import build_page, served
 from music_assets.app.tabs.about import about
 from music_assets.evaluation.listening import ListeningFiles, ListeningSettings, prepare_session, read_ratings
@@ -137,9 +139,11 @@ def set_slider(page: Page, label: str, value: int) -> None:
 
 def set_seed(page: Page, seed: int) -> None:
     page.get_by_role("button", name="More").locator("visible=true").click()
+    page.wait_for_timeout(500)  # Gradio sets the number of what is opened once more
     field = page.get_by_label("Seed").locator("visible=true")
     field.fill(str(seed))
     field.blur()
+    expect(field).to_have_value(str(seed))
 
 
 def finished(page: Page, tab: str, seed: int = 0) -> None:
@@ -342,6 +346,17 @@ def test_the_piano_has_a_scale_and_no_instruments(page, pictures):
     page.screenshot(path=pictures / "studio-piano.png", full_page=True)
 
 
+def test_no_answer_of_the_server_empties_a_number_that_is_typed_early(site):
+    page = site.browser.new_page()
+    try:
+        page.route(re.compile("/queue/"), lambda route: route.abort())
+        page.goto(site.address)
+        page.get_by_role("button", name="More").locator("visible=true").click(timeout=SECONDS)
+        expect(page.get_by_label("Tempo (").locator("visible=true")).to_have_value("")
+    finally:
+        page.context.close()
+
+
 def test_two_people_at_once(site, slowly):
     one, two = site.open(), site.open(390)
     try:
@@ -354,6 +369,19 @@ def test_two_people_at_once(site, slowly):
     finally:
         for page in (one, two):
             page.context.close()
+
+
+def counts(what: Pages | Stops, count: int) -> None:
+    """So many are counted soon: a page shows what was written a moment before the server has ended the writing."""
+    end = time.monotonic() + SECONDS / 1000
+    while what.count != count and time.monotonic() < end:
+        time.sleep(0.05)
+    assert what.count == count
+
+
+def here(site: Site, count: int) -> None:
+    """So many pages are open, as far as the server knows."""
+    counts(site.studio.pages, count)
 
 
 def test_a_closed_page_frees_its_place(site, slowly):
@@ -369,17 +397,9 @@ def test_a_closed_page_frees_its_place(site, slowly):
         began = time.monotonic()
         finished(two, "compose")
         assert time.monotonic() - began < 15  # the other would have taken 26 s more
-        assert site.studio.stops.count == 0
+        counts(site.studio.stops, 0)
     finally:
         two.context.close()
-
-
-def here(site: Site, count: int) -> None:
-    """So many pages are open, as far as the server knows."""
-    end = time.monotonic() + SECONDS / 1000
-    while site.studio.pages.count != count and time.monotonic() < end:
-        time.sleep(0.05)
-    assert site.studio.pages.count == count
 
 
 def files() -> set[Path]:
@@ -441,7 +461,7 @@ def test_nothing_is_left_of_a_page_that_is_closed_while_it_is_written_for(site, 
     page.close()
     here(site, 0)
     time.sleep(2)
-    assert site.studio.stops.count == 0
+    counts(site.studio.stops, 0)
     assert files() == before
 
 
