@@ -32,6 +32,11 @@ class Model:
         """Whether it writes for several instruments, and fills."""
         return find_architecture(self.facts.architecture).reads == "tokens"
 
+    @property
+    def remembers(self) -> bool:
+        """Whether memory tells it what it wrote before."""
+        return self.reads_tokens and self.checkpoint.token_network.columns > 0
+
 
 @dataclass(frozen=True)
 class Studio:

@@ -20,6 +20,7 @@ from music_assets.tokens.vocabulary import RANGES, Vocabulary
 
 _BAR, _EOS = RANGES["Bar"].start, Vocabulary().eos
 _PITCHES = np.isin(np.arange(Vocabulary().size), [*RANGES["Pitch"], *RANGES["PitchDrum"]])
+_PROGRAMS = np.isin(np.arange(Vocabulary().size), RANGES["Program"])
 _SMALLEST_ROOM = 64
 
 
@@ -38,6 +39,8 @@ class Decoding:
     filters: Filters = field(default_factory=Filters)
     repetition_penalty: float = 1.0
     """How many times less likely the pitches of the last 32 notes are made."""
+    forgetting: float = 0.0
+    """How often memory tells no pitch that a note may have, but for the key's."""
     guidance: float = 1.0
     guidance_at_end: float | None = None
     """Of the last bar; between the first and it the scale changes evenly."""
@@ -128,6 +131,7 @@ class _Rows:
         self._decoder = job.network.decoder(len(self._offsets) * len(job.contexts), self._room)
         self._memory = Memory([context.ids for context in job.contexts])
         self._columns = job.network.columns
+        self._forgetting, self._randoms = job.decoding.forgetting, job.randoms
         self._begun = np.zeros(len(job.contexts), np.int64)  # bars
         self._bar = self._memory.lengths.copy()  # where the bar begins that is not complete
         self.recent = np.full((len(job.contexts), REPEATED_NOTES), -1)
@@ -173,6 +177,10 @@ class _Rows:
         self._begun[begins] += 1
         self._bar[begins] = self._memory.lengths[begins]
         self._memory.append(rows, tokens)
+        before_pitches = rows[_PROGRAMS[tokens]]
+        self._memory.forget(
+            before_pitches[[self._randoms[row].random() < self._forgetting for row in before_pitches.tolist()]]
+        )
         pitches = _PITCHES[tokens]
         self.recent[rows[pitches]] = np.column_stack([self.recent[rows[pitches], 1:], tokens[pitches]])
         return complete

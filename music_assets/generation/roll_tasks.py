@@ -24,7 +24,7 @@ from music_assets.tokens.vocabulary import TIME_SIGNATURES
 
 _PIANO = 0
 _COMMON_TIME = TIME_SIGNATURES.index((4, 4))
-_UNHEARD = ("instruments", "density", "length", "fill_file", "instrument", "to_bar", "guidance_at_end")
+_UNHEARD = ("instruments", "density", "length", "fill_file", "instrument", "to_bar", "forgetting", "guidance_at_end")
 
 
 class RollTask(Task):

@@ -47,6 +47,8 @@ class _TokenTask(Task):
                 raise BadRequest(f"The network has never heard {name}: choose among {known}.")
         if request.density is not None and checkpoint.facts.training.get("control_share") == 0:
             raise BadRequest("The network was trained without controls and knows no density: leave it out.")
+        if request.forgetting != Request.model_fields["forgetting"].default and not self.network.columns:
+            raise BadRequest("The network has no memory and cannot forget: leave forgetting out.")
         self.controls = _controls(request)
 
     @property
@@ -54,7 +56,7 @@ class _TokenTask(Task):
         """How tokens are drawn."""
         asked = self.request
         filters = Filters(asked.temperature, asked.top_k, asked.top_p, asked.min_p)
-        return Decoding(filters, asked.repetition_penalty, asked.guidance, asked.guidance_at_end)
+        return Decoding(filters, asked.repetition_penalty, asked.forgetting, asked.guidance, asked.guidance_at_end)
 
     def write_on(
         self,

@@ -113,6 +113,7 @@ class Memory:
         self.lengths = np.zeros(len(rows), np.int64)
         """Ids of each row so far."""
         self._ids = np.zeros((len(rows), 0), np.int64)
+        self._candidates = np.zeros((len(rows), 0, COLUMNS), np.int64)
         self._make_room(max((len(ids) for ids in rows), default=0) + _SMALLEST_ROOM, rows)
 
     def ids(self, row: int) -> NDArray[np.int64]:
@@ -129,13 +130,18 @@ class Memory:
             self._make_room(2 * self._ids.shape[1], [self.ids(row) for row in range(len(self.lengths))])
         _append(rows, tokens, self.lengths, self._ids, self._states, self._tables, self._candidates)
 
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Tell nothing but the key at the last token of each of some rows."""
+        self._candidates[rows, self.lengths[rows] - 1, :CONTEXTS] = NO_CANDIDATE
+
     def latest(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The last token of each of some rows, int64[n], and its candidates, int64[n, COLUMNS]."""
         last = self.lengths[rows] - 1
         return self._ids[rows, last], self._candidates[rows, last]
 
     def _make_room(self, room: int, rows: Sequence[NDArray[np.integer]]) -> None:
-        """Room for so many tokens a row; all are read anew."""
+        """Room for so many tokens a row; all are read anew, and what is forgotten stays so."""
+        told = self._candidates
         self._ids = np.zeros((len(rows), room), np.int64)
         self._candidates = np.full((len(rows), room, COLUMNS), NO_CANDIDATE, np.int64)
         self._states = _begin(len(rows))
@@ -146,6 +152,7 @@ class Memory:
             _remember(
                 self._ids[row], 0, len(ids), self._states[row : row + 1], self._tables[row], self._candidates[row]
             )
+        self._candidates[:, : told.shape[1]] = told
 
 
 def candidates_of(ids: NDArray[np.integer], first: int = 0) -> NDArray[np.int64]:

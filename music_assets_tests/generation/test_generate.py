@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mido.midifiles.meta import KeySignatureError
+from numpy.typing import NDArray
 
 from music_assets.foundation.keys import parse_key
 from music_assets.foundation.midi.editing import MidiEditor
@@ -23,14 +24,16 @@ from music_assets.foundation.midi.programs import DRUMS, find_programs
 from music_assets.foundation.midi.reading import read_score
 from music_assets.foundation.midi.writing import write_midi
 from music_assets.foundation.settings import InvalidSettings
+from music_assets.generation import engine
 from music_assets.generation.generate import generate, stream
 from music_assets.generation.request import Request, make_request
 from music_assets.generation.samples import write_candidate
 from music_assets.generation.source import SourceFile
 from music_assets.generation.task import BadRequest
 from music_assets.tokens.grid import bar_lines
+from music_assets.tokens.memory import CONTEXTS, KEY, NO_CANDIDATE, Memory
 from music_assets.tokens.remi import encode, notes
-from music_assets.tokens.vocabulary import UnknownGenre
+from music_assets.tokens.vocabulary import RANGES, UnknownGenre
 from music_assets_tests.foundation.midi.mido_reading import heard_by_mido
 from music_assets_tests.generation.checkpoints import PROGRAMS, untrained
 from music_assets_tests.midi_files import make_tune
@@ -132,6 +135,30 @@ def test_another_seed_or_another_request_begins_otherwise():
 
     assert first(seed=1, genre="reel") == first(seed=1, genre="reel")
     assert len({str(first(**asked)) for asked in ({"seed": 1}, {"seed": 2}, {"seed": 1, "top_p": 0.97})}) == 3
+
+
+def test_pitches_are_foretold_as_often_as_they_are_not_forgotten(monkeypatch):
+    class Seen(Memory):
+        def latest(self, rows):
+            ids, candidates = super().latest(rows)
+            seen.append((ids, candidates))
+            return ids, candidates
+
+    monkeypatch.setattr(engine, "Memory", Seen)
+    told = []
+    for forgetting in (0, 0.5, 1):
+        seen: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        generate(untrained(context=512), genre="reel", bars=8, count=4, forgetting=forgetting)
+        ids, candidates = map(np.concatenate, zip(*seen, strict=True))
+        before_pitches, known = np.isin(ids, RANGES["Program"]), candidates != NO_CANDIDATE
+        assert before_pitches.sum() > 200
+        assert known[~before_pitches, :CONTEXTS].any(axis=1).mean() > 0.2
+        told.append((known[before_pitches, :CONTEXTS].any(axis=1).mean(), known[before_pitches, KEY].mean()))
+    contexts, key = np.transpose(told)
+    assert contexts[0] > 0.2
+    assert contexts[1] == pytest.approx(contexts[0] / 2, abs=0.05)
+    assert contexts[2] == 0
+    assert key.min() > 0.05
 
 
 def test_notes_to_begin_with_and_a_length_in_notes():
@@ -244,6 +271,8 @@ def test_what_this_checkpoint_or_file_cannot_do_is_said_before_anything_is_drawn
     deaf = replace(deaf, facts=deaf.facts.model_copy(update={"training": {"control_share": 0}}))
     with pytest.raises(BadRequest, match="knows no density"):
         next(stream(deaf, make_request(density=3)))
+    with pytest.raises(BadRequest, match="no memory and cannot forget"):
+        next(stream(untrained(memory=False), make_request(forgetting=0.5)))
     refused("There is no file", continue_file=tmp_path / "none.mid")
     refused("has 12 bars: fill bars from 1 to 12", fill_file=song, from_bar=12, to_bar=13)
     refused("continue it from bar 2 to 13", continue_file=song, from_bar=14)

@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from music_assets.tokens.infill import draw
-from music_assets.tokens.memory import COLUMNS, INTERVAL, KEY, LEVELS, NO_CANDIDATE, RUNS, Memory, candidates_of
+from music_assets.tokens.memory import (
+    COLUMNS,
+    CONTEXTS,
+    INTERVAL,
+    KEY,
+    LEVELS,
+    NO_CANDIDATE,
+    RUNS,
+    Memory,
+    candidates_of,
+)
 from music_assets.tokens.transposition import TRANSPOSITIONS, shift
 from music_assets.tokens.vocabulary import CONTROL_RANGES, RANGES, SIZE, Vocabulary
 from music_assets_tests.tokens.plain_memory import plain_candidates
@@ -78,13 +88,19 @@ def test_rows_grow_on_their_own(begun, data):
     assert memory.lengths.tolist() == [len(ids) for ids in rows]
 
 
-def test_a_row_outgrows_its_room():
+def test_a_row_outgrows_its_room_and_forgets_all_but_the_key():
     document = np.tile(documents()[0], 6).astype(np.int64)
-    memory = Memory([document[:10], document[:0]])
+    memory, forgotten = Memory([document[:10], document[:0]]), np.zeros(len(document), bool)
     for place in range(10, len(document)):
         memory.append(np.array([0, 1]), document[[place, place]])
+        if place % 7 == 0:
+            memory.forget(np.array([0]))
+            forgotten[place] = True
     assert len(document) > 2000
-    assert_array_equal(memory.candidates(0), candidates_of(document))
+    told = candidates_of(document)
+    told[forgotten, :CONTEXTS] = NO_CANDIDATE
+    assert (told[forgotten, KEY] != NO_CANDIDATE).any()
+    assert_array_equal(memory.candidates(0), told)
     assert_array_equal(memory.candidates(1), candidates_of(document[10:]))
 
 

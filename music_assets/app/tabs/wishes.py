@@ -87,6 +87,10 @@ class Wishes:
             fields["guidance"] = gr.Slider(
                 0, 5, default["guidance"], step=0.1, label="Guidance", info="How strongly genre and wishes steer"
             )
+            if self.model.remembers:
+                fields["forgetting"] = gr.Slider(
+                    0, 1, default["forgetting"], step=0.01, label="Forgetting", info="The more, the less it repeats"
+                )
             if not self.model.reads_tokens:
                 fields["repetition_penalty"] = gr.Slider(
                     1, 5, default["repetition_penalty"], step=0.1, label="Repetition penalty",
