@@ -178,9 +178,8 @@ class _Rows:
         self._bar[begins] = self._memory.lengths[begins]
         self._memory.append(rows, tokens)
         before_pitches = rows[_PROGRAMS[tokens]]
-        self._memory.forget(
-            before_pitches[[self._randoms[row].random() < self._forgetting for row in before_pitches.tolist()]]
-        )
+        draws = np.array([self._randoms[int(row)].random() for row in before_pitches])
+        self._memory.forget(before_pitches[draws < self._forgetting])
         pitches = _PITCHES[tokens]
         self.recent[rows[pitches]] = np.column_stack([self.recent[rows[pitches], 1:], tokens[pitches]])
         return complete
