@@ -53,7 +53,7 @@ class Wishes(Settings):
         default=1.0, gt=0, le=100, description="How many times less likely the pitches of the last 32 notes become"
     )
     forgetting: float = Field(
-        default=0.05,
+        default=0.02,
         ge=0,
         le=1,
         description="How often memory tells nothing of the pitch that comes next: the more, the less music repeats",
