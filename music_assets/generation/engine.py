@@ -40,7 +40,7 @@ class Decoding:
     repetition_penalty: float = 1.0
     """How many times less likely the pitches of the last 32 notes are made."""
     forgetting: float = 0.0
-    """How often memory tells no pitch that a note may have, but for the key's."""
+    """How often memory tells nothing but the key where a pitch comes next."""
     guidance: float = 1.0
     guidance_at_end: float | None = None
     """Of the last bar; between the first and it the scale changes evenly."""

@@ -352,7 +352,7 @@ def test_no_answer_of_the_server_empties_a_number_that_is_typed_early(site):
         page.route(re.compile("/queue/"), lambda route: route.abort())
         page.goto(site.address)
         page.get_by_role("button", name="More").locator("visible=true").click(timeout=SECONDS)
-        expect(page.get_by_label("Tempo (").locator("visible=true")).to_have_value("")
+        expect(page.get_by_label("Tempo (").locator("visible=true")).to_have_value("", timeout=SECONDS)
     finally:
         page.context.close()
 
